@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Configure and compile presets of the build, and assemble the importable Python package.
+
+This file owns the presets and the folders under build/.  It configures a preset again whenever
+something that Meson looks at only then has changed: the set of source files, the options, the
+interpreter, the compiler.  A lock serializes builds that run at the same time.
+
+    build.py compile PRESET...           build everything that the presets hold
+    build.py package [--debug]           build _neve and assemble the package; prints its folder
+    build.py install [--prefix DIR]      build and install library, headers, neve.pc
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import find_sources  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+DEFAULT_PYTHON = "/usr/bin/python3"
+
+# -O2 with symbols, no assert(), link-time optimization.
+RELEASE = ["--buildtype=debugoptimized", "-Db_ndebug=true", "-Db_lto=true"]
+
+# Each preset: compiler (None: the default one), whether the extension is part of it, options.
+PRESETS = {
+    "release": (None, True, RELEASE + ["-Dtests=false", "-Dbench=true"]),
+    "debug": (None, True, ["--buildtype=debug", "-Ddebug_checks=3"]),
+    "asan": (None, False, ["--buildtype=debugoptimized", "-Ddebug_checks=2",
+                           "-Db_sanitize=address,undefined"]),
+    "tsan": (None, False, ["--buildtype=debugoptimized", "-Ddebug_checks=1",
+                           "-Db_sanitize=thread"]),
+    "stress": (None, False, ["--buildtype=debugoptimized", "-Ddebug_checks=2",
+                             "-Dgc_stress=true"]),
+    "valgrind": (None, False, ["--buildtype=debugoptimized"]),
+    "fuzz": ("clang", False, ["--buildtype=debugoptimized", "-Ddebug_checks=2", "-Dfuzz=true",
+                              "-Dtests=false", "-Db_sanitize=address,undefined",
+                              "-Db_lundef=false"]),
+    # The installed static library also serves linkers that know nothing of GCC's LTO.
+    "install": (None, False, RELEASE + ["-Dtests=false", "-Dc_args=-ffat-lto-objects"]),
+}
+
+# What the build finds at configure time.
+FOUND = ["meson.build", "meson_options.txt", "*/meson.build", "*/*/meson.build", "src/*/*.c",
+         "tests/*/*.c", "bench/native/*.c", "python/src/**/*.c", "include/**/*.h"]
+
+
+class BuildError(Exception):
+    """Carries one line for the user; long output has been printed already."""
+
+
+def python_info(python):
+    """Lines of tools/python_info.py from the interpreter, or BuildError with what to do."""
+    path = shutil.which(python)
+    if path is None:
+        raise BuildError(f"no interpreter '{python}': install python3 (make deps) or choose one "
+                         "with make PYTHON=/path/to/python3.11")
+    done = subprocess.run([path, "-B", "-E", str(ROOT / "tools/python_info.py")],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"neve: {path} does not run"]
+        raise BuildError(lines[-1].removeprefix("neve: "))
+    return [path] + done.stdout.strip().splitlines()
+
+
+@contextlib.contextmanager
+def build_lock():
+    """Serialize builds in this checkout; waiting is silent and usually short."""
+    BUILD.mkdir(exist_ok=True)
+    with open(BUILD / ".lock", "w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def run_quiet(command, env, what):
+    """Run a command; print its output only when it fails."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+    except FileNotFoundError as error:
+        raise BuildError(f"{command[0]} is not installed: run make deps") from error
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout)
+        raise BuildError(f"{what} failed")
+    return done.stdout
+
+
+def configure(preset, python=None, werror=False, extra=()):
+    """Bring build/PRESET up to date with the tree and the options; returns folder and environment.
+
+    The stamp is removed first, so that a configuration that failed is begun afresh.
+    """
+    compiler, with_extension, options = PRESETS[preset]
+    env = dict(os.environ)
+    if compiler:
+        env["CC"] = compiler
+    info = python_info(python) if with_extension and python else []
+    options = list(options) + [f"-Dwerror={'true' if werror else 'false'}",
+                               f"-Dpython={info[0] if info else ''}", *extra]
+    folder = BUILD / preset
+    # A change of these needs a fresh folder (Meson caches them, and never forgets an option); a
+    # change of the rest needs only another look.
+    names = [option.split("=")[0] for option in options]
+    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info, names])
+    loose = json.dumps([options, find_sources.find(ROOT, FOUND)])
+    stamp = [hashlib.sha256(text.encode()).hexdigest() for text in (fixed, loose)]
+    stamp_file = folder / ".neve-stamp"
+    old = stamp_file.read_text(encoding="utf-8").split() if stamp_file.exists() else None
+    is_configured = (folder / "build.ninja").exists()
+    if old == stamp and is_configured:
+        return folder, env
+    mode = ["--reconfigure"]
+    if old is None or old[0] != stamp[0] or not is_configured:
+        mode = []
+        if folder.exists():
+            shutil.rmtree(folder)
+    if folder.exists():
+        stamp_file.unlink(missing_ok=True)
+    out = run_quiet(["meson", "setup", *mode, str(folder), str(ROOT), *options], env,
+                    f"configuring build/{preset}")
+    for line in out.splitlines():
+        # Meson has no built-in option for libFuzzer, whatever it recommends.
+        if "WARNING:" in line and "fuzzer-no-link" not in line:
+            sys.stderr.write(line + "\n")
+    stamp_file.write_text("\n".join(stamp), encoding="utf-8")
+    return folder, env
+
+
+def compile_preset(preset, python=None, werror=False, targets=(), extra=()):
+    """Configure and compile; compiler warnings are shown, progress is not."""
+    with build_lock():
+        folder, env = configure(preset, python, werror, extra)
+        done = subprocess.run(["ninja", "--quiet", "-C", str(folder), *targets], env=env, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.stdout.strip() != "ninja: no work to do.":
+            sys.stderr.write(done.stdout)
+        if done.returncode != 0:
+            raise BuildError(f"building build/{preset} failed")
+    return folder
+
+
+def copy_if_changed(source, target):
+    """Copy without touching an identical target: it may be mapped by a running program."""
+    data = source.read_bytes()
+    if not target.exists() or target.read_bytes() != data:
+        # Replace, never overwrite, for the same reason.
+        temporary = target.with_name(target.name + ".new")
+        temporary.write_bytes(data)
+        os.chmod(temporary, 0o755 if target.suffix == ".so" else 0o644)
+        os.replace(temporary, target)
+
+
+def package(python=DEFAULT_PYTHON, debug=False, werror=False):
+    """Build _neve and assemble build/python[-debug]/<cache_tag>/neve; returns the folder to import
+    from."""
+    _, tag, _, suffix = python_info(python)[:4]
+    preset = "debug" if debug else "release"
+    name = f"_neve.{suffix}"
+    if not find_sources.find(ROOT, ["python/src/**/*.c"]):
+        raise BuildError("there are no sources under python/src")
+    folder = compile_preset(preset, python, werror, [f"python/{name}"])
+    top = BUILD / ("python-debug" if debug else "python") / tag
+    target = top / "neve"
+    with build_lock():
+        target.mkdir(parents=True, exist_ok=True)
+        wanted = {}
+        source = ROOT / "python/neve"
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                wanted[target / path.relative_to(source)] = path
+        wanted[target / name] = folder / "python" / name
+        for path in sorted(target.rglob("*")):
+            if path.is_file() and path not in wanted and path.suffix != ".pyc":
+                path.unlink()
+        for path, origin in wanted.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            copy_if_changed(origin, path)
+    return top
+
+
+def install(prefix):
+    """Install library, headers and neve.pc; DESTDIR is honoured by Meson."""
+    with build_lock():
+        folder, env = configure("install", extra=[f"--prefix={os.path.abspath(prefix)}",
+                                                  "--libdir=lib"])
+        run_quiet(["ninja", "--quiet", "-C", str(folder)], env, "building build/install")
+        out = run_quiet(["meson", "install", "--no-rebuild", "--strip", "-C", str(folder)], env,
+                        "installing")
+    for line in out.splitlines():
+        if line.startswith("Installing"):
+            print(line)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("compile")
+    one.add_argument("presets", nargs="+", choices=sorted(PRESETS), metavar="PRESET")
+    two = commands.add_parser("package")
+    two.add_argument("--debug", action="store_true")
+    for sub in (one, two):
+        sub.add_argument("--python", default=DEFAULT_PYTHON)
+        sub.add_argument("--werror", action="store_true")
+    three = commands.add_parser("install")
+    three.add_argument("--prefix", default="/usr/local")
+    args = parser.parse_args()
+    try:
+        if args.command == "compile":
+            for preset in args.presets:
+                compile_preset(preset, args.python, args.werror)
+        elif args.command == "package":
+            print(package(args.python, args.debug, args.werror))
+        else:
+            install(args.prefix)
+    except BuildError as error:
+        sys.stderr.write(f"neve: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Run the whole test suite; the last line of output is `N passed, N failed`.
+
+Stages, in order (choose with --only a,b or leave out with --skip a,b):
+
+    tools         tests of the tools themselves (pytest over tests/tools)
+    c-debug       C tests, NEVE_DEBUG=3
+    c-asan        C tests, address and undefined sanitizers, leaks included
+    c-stress      C tests, a collection at every safe point
+    c-tsan        C tests, thread sanitizer
+    c-valgrind    C tests, valgrind memcheck
+    fuzz          libFuzzer targets, a bounded number of runs each
+    pytest        tests/python on the release build
+    pytest-debug  tests/python on an extension with NEVE_DEBUG=3
+    style layers  the checks of `make check`, one test each; only with --checks or --only
+
+Every cmocka case, pytest case and fuzz target counts as one test.  A program that crashes, times
+out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
+does a stage that cannot be built.  Exit status: 0 all passed, 1 something failed or nothing ran,
+2 the command line is wrong.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
+(c-stress, c-tsan, c-valgrind) and may shrink their sizes then.
+"""
+
+import argparse
+import concurrent.futures
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import build  # noqa: E402
+import find_sources  # noqa: E402
+
+ROOT = build.ROOT
+LOGS = build.BUILD / "test-logs"
+
+# Programs (as built: folder-file) that take minutes at such a stage even with NEVE_TEST_QUICK=1;
+# say why beside each.
+TOO_SLOW = {
+    "c-valgrind": set(),
+    "c-tsan": set(),
+}
+
+C_TIMEOUT_S = {"c-debug": 300, "c-asan": 300, "c-stress": 300, "c-tsan": 300, "c-valgrind": 600}
+PYTEST_TIMEOUT_S = 1200
+FUZZ_RUNS = 20000
+FUZZ_SECONDS = 30
+
+VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+            "--errors-for-leak-kinds=definite,possible", "--show-leak-kinds=definite,possible"]
+
+OUTPUT_LIMIT = 20000    # characters of a failing program that are printed
+
+
+class Tally:
+    """Counts of one stage and the names of what failed."""
+
+    def __init__(self):
+        self.passed = 0
+        self.skipped = 0
+        self.failures = []      # (name, why)
+
+    def add(self, other):
+        self.passed += other.passed
+        self.skipped += other.skipped
+        self.failures += other.failures
+
+
+def clean_environment(extra):
+    """The caller's environment without what would change the programs under test."""
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith(("NEVE", "PYTHON", "CMOCKA_", "MALLOC_", "PYTEST_"))
+           and name not in ("LD_PRELOAD", "MAKEFLAGS", "MFLAGS")}
+    env.update(extra)
+    return env
+
+
+def run(command, env, timeout_s):
+    """Run in a process group of its own; returns (status or None for a timeout, output)."""
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               start_new_session=True)
+    try:
+        out, _ = process.communicate(timeout=timeout_s)
+        status = process.returncode
+    except BaseException as error:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        out, _ = process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        status = None
+    return status, out.decode("utf-8", errors="replace")
+
+
+def how_it_ended(status, timeout_s):
+    """A status in words."""
+    if status is None:
+        return f"was still running after {timeout_s} s"
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"exited with status {status}"
+
+
+def show(name, output):
+    """Print the output of something that failed, indented, its middle cut out if it is long."""
+    if len(output) > OUTPUT_LIMIT:
+        half = OUTPUT_LIMIT // 2
+        output = output[:half] + "\n[...]\n" + output[-half:]
+    print(f"---- {name}")
+    for line in output.rstrip().splitlines():
+        print("    " + line)
+    sys.stdout.flush()
+
+
+TAP_LINE = re.compile(r"^(not ok|ok) (\d+)\s*(?:-\s*)?(.*)$", re.M)
+TAP_PLAN = re.compile(r"^1\.\.(\d+)\s*$", re.M)
+
+
+def read_tap(program, status, output, timeout_s):
+    """Judge one C test program by its TAP lines and by how it ended."""
+    tally = Tally()
+    for verdict, _, rest in TAP_LINE.findall(output):
+        if rest.startswith("# SKIP"):
+            tally.skipped += 1
+        elif verdict == "ok":
+            tally.passed += 1
+        else:
+            tally.failures.append((f"{program}: {rest or '?'}", "failed"))
+    planned = sum(int(n) for n in TAP_PLAN.findall(output))
+    reported = tally.passed + tally.skipped + len(tally.failures)
+    if status is None or status < 0:
+        tally.failures.append((program, how_it_ended(status, timeout_s)))
+    elif status != 0 and not tally.failures:
+        tally.failures.append((program, how_it_ended(status, timeout_s)))
+    elif status != 0 and re.search(r"Sanitizer|runtime error:|^==\d+==", output, re.M):
+        tally.failures.append((program, how_it_ended(status, timeout_s)))
+    elif reported == 0:
+        tally.failures.append((program, "ran no test"))
+    elif planned != reported:
+        tally.failures.append((program, f"planned {planned} tests and reported {reported}"))
+    return tally
+
+
+def c_programs():
+    """Names of the test programs, as tests/meson.build forms them."""
+    sources = find_sources.find(ROOT, ["tests/*/test_*.c"])
+    return [f"{source.split('/')[1]}-{pathlib.Path(source).stem}" for source in sources]
+
+
+def c_stage(stage, args):
+    """Build a preset and run every C test program in it."""
+    preset = stage.removeprefix("c-")
+    tally = Tally()
+    extension = args.python if build.PRESETS[preset][1] else None
+    folder = build.compile_preset(preset, extension, args.werror,
+                                  [f"tests/{name}" for name in c_programs()])
+    extra = {
+        "CMOCKA_MESSAGE_OUTPUT": "TAP",
+        "ASAN_OPTIONS": "detect_leaks=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "TSAN_OPTIONS": "halt_on_error=1",
+    }
+    prefix = []
+    if stage in ("c-stress", "c-tsan", "c-valgrind"):
+        extra["NEVE_TEST_QUICK"] = "1"
+    if stage == "c-valgrind":
+        prefix = list(VALGRIND)
+        suppressions = ROOT / "tests/valgrind.supp"
+        if suppressions.exists():
+            prefix.append(f"--suppressions={suppressions}")
+    if stage == "c-tsan" and shutil.which("setarch"):
+        # The thread sanitizer of GCC 12 cannot map its shadow where the kernel randomizes much.
+        prefix = ["setarch", "-R"]
+    env = clean_environment(extra)
+    programs = [name for name in c_programs() if name not in TOO_SLOW.get(stage, ())]
+    timeout_s = C_TIMEOUT_S[stage]
+
+    def one(program):
+        return program, *run([*prefix, str(folder / "tests" / program)], env, timeout_s)
+
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for program, status, output in pool.map(one, programs):
+            result = read_tap(program, status, output, timeout_s)
+            if result.failures:
+                show(f"{stage}: {program} {how_it_ended(status, timeout_s)}", output)
+            tally.add(result)
+    return tally
+
+
+def pytest_run(stage, python, folder, env):
+    """Run pytest over one folder and count the cases in its report."""
+    tally = Tally()
+    LOGS.mkdir(parents=True, exist_ok=True)
+    report = LOGS / f"{stage}.xml"
+    report.unlink(missing_ok=True)
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
+               f"--junitxml={report}", folder]
+    status, output = run(command, env, PYTEST_TIMEOUT_S)
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):
+            name = f"{case.get('classname')}.{case.get('name')}"
+            if case.find("failure") is not None or case.find("error") is not None:
+                tally.failures.append((name, "failed"))
+            elif case.find("skipped") is not None:
+                tally.skipped += 1
+            else:
+                tally.passed += 1
+    if status != 0 and not tally.failures:
+        why = "found no tests" if status == 5 else how_it_ended(status, PYTEST_TIMEOUT_S)
+        tally.failures.append((f"pytest {folder}", why))
+    if tally.failures:
+        show(f"{stage}: {how_it_ended(status, PYTEST_TIMEOUT_S)}", output)
+    return tally
+
+
+def tools_stage(stage, args):
+    python = sys.executable if importlib.util.find_spec("pytest") else build.DEFAULT_PYTHON
+    return pytest_run(stage, python, "tests/tools", clean_environment({}))
+
+
+def pytest_stage(stage, args):
+    """tests/python with the package in PYTHONPATH; NEVE_TEST_BUILD tells the tests which one."""
+    is_debug = stage == "pytest-debug"
+    package = build.package(args.python, is_debug, args.werror)
+    env = clean_environment({"PYTHONPATH": str(package),
+                             "NEVE_TEST_BUILD": "debug" if is_debug else "release"})
+    return pytest_run(stage, args.python, "tests/python", env)
+
+
+def fuzz_stage(stage, args):
+    """Each libFuzzer target from its corpus, with a fixed seed; a finding stays in build/."""
+    tally = Tally()
+    names = [pathlib.Path(s).stem for s in find_sources.find(ROOT, ["tests/fuzz/fuzz_*.c"])]
+    folder = build.compile_preset("fuzz", None, args.werror,
+                                  [f"tests/fuzz/{name}" for name in names])
+    env = clean_environment({"ASAN_OPTIONS": "detect_leaks=1",
+                             "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
+    LOGS.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        command = [str(folder / "tests/fuzz" / name), f"-runs={FUZZ_RUNS}", "-seed=1",
+                   f"-max_total_time={FUZZ_SECONDS}", "-timeout=20", "-print_final_stats=0",
+                   f"-artifact_prefix={LOGS}/{name}-"]
+        corpus = ROOT / "tests/fuzz/corpus" / name
+        if corpus.is_dir():
+            # The first folder takes what is found, the second is only read.
+            found = folder / "corpus" / name
+            found.mkdir(parents=True, exist_ok=True)
+            command += [str(found), str(corpus)]
+        timeout_s = FUZZ_SECONDS + 120
+        status, output = run(command, env, timeout_s)
+        if status == 0:
+            tally.passed += 1
+        else:
+            tally.failures.append((name, how_it_ended(status, timeout_s)))
+            show(f"{stage}: {name} {how_it_ended(status, timeout_s)}", output)
+    return tally
+
+
+def check_stage(stage, args):
+    tally = Tally()
+    status, output = run([sys.executable, f"tools/check_{stage}.py"], clean_environment({}), 300)
+    if status == 0:
+        tally.passed += 1
+    else:
+        tally.failures.append((f"check_{stage}", how_it_ended(status, 300)))
+        show(f"check_{stage}", output)
+    return tally
+
+
+STAGES = {
+    "tools": tools_stage,
+    "c-debug": c_stage,
+    "c-asan": c_stage,
+    "c-stress": c_stage,
+    "c-tsan": c_stage,
+    "c-valgrind": c_stage,
+    "fuzz": fuzz_stage,
+    "pytest": pytest_stage,
+    "pytest-debug": pytest_stage,
+    "style": check_stage,
+    "layers": check_stage,
+}
+CHECKS = ["style", "layers"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        sys.stderr.write(f"{self.prog}: {message}; --help lists the options\n")
+        sys.exit(2)
+
+
+def stage_names(text):
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in STAGES:
+            raise argparse.ArgumentTypeError(f"no stage '{name}', there are {', '.join(STAGES)}")
+    return names
+
+
+def main():
+    parser = Parser(prog="run_tests.py", description=__doc__, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=stage_names, metavar="STAGES", help="run these stages only")
+    parser.add_argument("--skip", type=stage_names, metavar="STAGES", default=[],
+                        help="leave these stages out")
+    parser.add_argument("--checks", action="store_true", help="run the stages style and layers too")
+    parser.add_argument("--python", default=build.DEFAULT_PYTHON, help="interpreter under test")
+    parser.add_argument("--werror", action="store_true", help="compiler warnings are errors")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="C test programs that run at once")
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    chosen = args.only or [s for s in STAGES if args.checks or s not in CHECKS]
+    chosen = [stage for stage in STAGES if stage in chosen and stage not in args.skip]
+
+    total = Tally()
+    for stage in chosen:
+        start = time.monotonic()
+        try:
+            tally = STAGES[stage](stage, args)
+        except build.BuildError as error:
+            tally = Tally()
+            tally.failures.append((stage, str(error)))
+        if tally.passed + tally.skipped + len(tally.failures) == 0:
+            tally.failures.append((stage, "found nothing to run"))
+        skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+        print(f"{stage:13} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
+              f"  ({time.monotonic() - start:.1f} s)", flush=True)
+        tally.failures = [(f"{stage}: {name}", why) for name, why in tally.failures]
+        total.add(tally)
+
+    for name, why in total.failures:
+        print(f"FAILED {name}: {why}")
+    print(f"{total.passed} passed, {len(total.failures)} failed")
+    return 0 if total.passed and not total.failures else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
