@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The collector: reclaims reference cycles among the objects of one heap.
+ *
+ * Three generations, thresholds as in CPython: an allocation beyond threshold
+ * 0 (net of deallocations) asks for a young collection; every threshold-1
+ * young collections the middle generation is collected too, every threshold-2
+ * of those all of it, provided that long_lived_pending exceeds a quarter of
+ * long_lived_total (the 25% rule, which keeps the total work linear).
+ *
+ * Allocation never collects: it sets NEVE_EVENT_COLLECT in the eval breaker,
+ * and the host's next neve_poll() at a safe point collects.
+ *
+ * Locking and thread state: as the heap's. Re-entrancy: a collection runs
+ * finalizers and weak-reference callbacks, which may allocate, free, and call
+ * anything here; a collection inside a collection returns NEVE_EBUSY.
+ */
+#ifndef NEVE_COLLECT_H
+#define NEVE_COLLECT_H
+
+#include "heap.h"
+#include "host.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A word of events that the host's interpreter loop polls. Bit 0 is Neve's;
+ * the others are the host's own (signals, requests of other threads). Any
+ * thread and any signal handler may set and clear bits. */
+typedef struct neve_eval_breaker {
+    uint32_t events;
+} neve_eval_breaker;
+#define NEVE_EVENT_COLLECT 1u
+
+static inline void neve_breaker_set(neve_eval_breaker *breaker, uint32_t events)
+{
+    __atomic_fetch_or(&breaker->events, events, __ATOMIC_RELEASE);
+}
+static inline void neve_breaker_clear(neve_eval_breaker *breaker, uint32_t events)
+{
+    __atomic_fetch_and(&breaker->events, ~events, __ATOMIC_ACQ_REL);
+}
+static inline uint32_t neve_breaker_get(const neve_eval_breaker *breaker)
+{
+    return __atomic_load_n(&breaker->events, __ATOMIC_ACQUIRE);
+}
+
+typedef struct neve_collector_options {
+    size_t struct_size;         /* sizeof(neve_collector_options) of the caller */
+    neve_eval_breaker *breaker; /* the host's word; NULL: one of the collector's own */
+    uint32_t thresholds[NEVE_GENERATIONS]; /* all 0: 2000, 10, 10 */
+} neve_collector_options;
+
+/* A collector of `heap` for the objects that `host` describes; host and heap
+ * must outlive it. `options` may be NULL. NEVE_ENOMEM, NEVE_EINVAL. */
+NEVE_API neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *host_ctx,
+                                           const neve_collector_options *options,
+                                           neve_collector **collector);
+/* Reclaims nothing more, not even what waits to be cleared: call
+ * neve_collector_drain first if that matters. NULL: nothing. */
+NEVE_API void neve_collector_destroy(neve_collector *collector);
+
+/* What one collection did; also what listeners are told. */
+typedef struct neve_collection {
+    int generation;         /* the oldest generation that it took in */
+    bool is_explicit;       /* asked for, not triggered by a threshold */
+    uint64_t start_ns;      /* monotonic clock */
+    uint64_t duration_ns;   /* of the whole pause, finalizers included */
+    uint64_t nominate_ns;   /* parts of it: gathering and marking */
+    uint64_t verify_ns;     /* trial deletion, both times */
+    uint64_t reclaim_ns;    /* weak references, finalizers, clearing */
+    size_t marked;          /* objects that the marking reached (full only) */
+    size_t candidates;      /* objects verified */
+    size_t collected;       /* found dead and cleared, and weak references that died so */
+    size_t resurrected;     /* revived by a finalizer or a callback */
+    size_t uncollectable;   /* dead, but of types that cannot be reclaimed */
+} neve_collection;
+
+/* Collects generation 0 .. `generation` now. `result` may be NULL.
+ * NEVE_EBUSY inside a collection; NEVE_ENOMEM: nothing was collected, and
+ * nothing is lost: the next collection finds the same garbage. */
+NEVE_API neve_status neve_collect(neve_collector *collector, int generation,
+                                  neve_collection *result);
+
+/* What neve_poll calls when the event is set: collects what is due, if
+ * anything is. Safe to call at any safe point. */
+NEVE_API void neve_collector_safepoint(neve_collector *collector);
+NEVE_API neve_eval_breaker *neve_collector_breaker(neve_collector *collector);
+
+/* For hosts, at each allocation and deallocation of a tracked object: counts
+ * it for the young threshold. A few instructions. */
+NEVE_API void neve_collector_count_alloc(neve_collector *collector);
+NEVE_API void neve_collector_count_free(neve_collector *collector);
+
+/* Automatic collection on (the default) and off. Explicit ones always run. */
+NEVE_API void neve_collector_enable(neve_collector *collector);
+NEVE_API void neve_collector_disable(neve_collector *collector);
+NEVE_API bool neve_collector_is_enabled(const neve_collector *collector);
+/* Whether a collection is under way (one calls from a finalizer, say). */
+NEVE_API bool neve_collector_is_collecting(const neve_collector *collector);
+
+/* Thresholds; 0 for generation 0 switches automatic collection off, 0 for 1
+ * or 2 means "at every collection of the younger one", as in CPython. */
+NEVE_API void neve_collector_set_thresholds(neve_collector *collector,
+                                            const uint32_t thresholds[NEVE_GENERATIONS]);
+NEVE_API void neve_collector_get_thresholds(const neve_collector *collector,
+                                            uint32_t thresholds[NEVE_GENERATIONS]);
+
+/* Moves every tracked object into the permanent generation, which is never
+ * collected and never written by a collection; back again. NEVE_EBUSY inside a
+ * collection, NEVE_ENOMEM. */
+NEVE_API neve_status neve_collector_freeze(neve_collector *collector);
+NEVE_API neve_status neve_collector_unfreeze(neve_collector *collector);
+NEVE_API size_t neve_collector_frozen_count(const neve_collector *collector);
+
+/* The generation in which the collector's tables hold `object`: 0 young (or
+ * unknown), 1, 2, or 3 for the permanent one. Hosts that gather their young
+ * generations themselves see 1 as 0. */
+NEVE_API int neve_collector_generation_of(const neve_collector *collector, const void *object);
+
+/* Calls `visit` for each object of the old (2) or the permanent (3) generation
+ * that is still tracked, in address order; ends early when it returns
+ * non-zero, and returns that value. `visit` must not free or allocate. */
+NEVE_API int neve_collector_walk(const neve_collector *collector, int generation,
+                                 neve_visit_fn visit, void *arg);
+
+/* For hosts that are taken over while they run: declares `object` to be of
+ * `generation` (2 or 3). NEVE_ENOMEM. */
+NEVE_API neve_status neve_collector_adopt(neve_collector *collector, void *object, int generation);
+/* For hosts that leave: forgets all generations, of all objects. */
+NEVE_API void neve_collector_forget_all(neve_collector *collector);
+
+/* Clears what earlier collections have condemned and not cleared yet. */
+NEVE_API void neve_collector_drain(neve_collector *collector);
+
+typedef struct neve_generation_stats {
+    uint64_t collections;
+    uint64_t collected;
+    uint64_t uncollectable;
+    uint64_t time_ns;          /* sum of the pauses */
+    uint64_t longest_pause_ns;
+    size_t objects;            /* in it now; for the young ones this costs a walk */
+    uint32_t threshold;
+    uint32_t count;            /* towards the threshold */
+} neve_generation_stats;
+
+typedef struct neve_collector_stats {
+    neve_generation_stats generations[NEVE_GENERATIONS];
+    size_t frozen;             /* objects in the permanent generation */
+    size_t long_lived_total;   /* survivors of the last full collection */
+    size_t long_lived_pending; /* promoted to the old generation since */
+    size_t condemned;          /* dead objects that still wait to be cleared */
+    uint64_t failed;           /* collections given up for want of memory */
+} neve_collector_stats;
+NEVE_API void neve_collector_get_stats(const neve_collector *collector,
+                                       neve_collector_stats *stats);
+/* The long-lived figures alone, for hosts that keep them themselves. */
+NEVE_API void neve_collector_get_long_lived(const neve_collector *collector, size_t *total,
+                                            size_t *pending);
+NEVE_API void neve_collector_set_long_lived(neve_collector *collector, size_t total,
+                                            size_t pending);
+
+/* A table of callbacks on what the collector does; any may be NULL. They run
+ * inside the collection: they must not allocate from the heap or collect. */
+typedef struct neve_listener {
+    void (*begin)(void *ctx, const neve_collection *collection);
+    void (*end)(void *ctx, const neve_collection *collection);
+    /* A collection was given up; nothing was reclaimed. */
+    void (*failed)(void *ctx, const neve_collection *collection, neve_status status);
+    void *ctx;
+} neve_listener;
+/* Replaces the listener (copied); NULL removes it. See observe.h for ready ones. */
+NEVE_API void neve_collector_set_listener(neve_collector *collector, const neve_listener *listener);
+
+/* Checks the invariants of the design that can be checked from outside a
+ * collection, the counts of all old objects among them: an object whose old
+ * referrers report more references than its count has is named, with the type
+ * of a referrer. NEVE_ECORRUPT with the finding in `message` (may be NULL);
+ * NEVE_ENOMEM. Builds with NEVE_DEBUG >= 2 run it around each collection. */
+NEVE_API neve_status neve_collector_check(neve_collector *collector, char *message,
+                                          size_t message_size);
+
+/* The safe point: to be called at calls and backward jumps. */
+static inline void neve_poll(neve_collector *collector, const neve_eval_breaker *breaker)
+{
+    if (NEVE_UNLIKELY((neve_breaker_get(breaker) & NEVE_EVENT_COLLECT) != 0))
+        neve_collector_safepoint(collector);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

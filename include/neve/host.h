@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract for those who teach Neve a new object model.
+ *
+ * The collector knows objects only through a host descriptor: a table of
+ * functions that count, traverse, finalize and clear objects of the host.
+ * Every reclamation is: nominate candidates; verify them by trial deletion
+ * over the counts that `read_counts` and the edges that `traverse` report
+ * (Bacon and Rajan, "Concurrent Cycle Collection in Reference Counted
+ * Systems", 2001, restricted to a set of candidates as CPython does);
+ * reclaim what was proved dead.
+ *
+ * What makes this sound, and what the host must therefore promise:
+ *   - `traverse` may leave references out (the object behind one then merely
+ *     survives), but never reports a reference that is not counted, nor one
+ *     reference twice;
+ *   - `read_counts` never reports less than the true count; an object whose
+ *     count cannot be trusted (immortal, saturated) reports NEVE_COUNT_HELD;
+ *   - neither changes any object, allocates from the heap, nor runs code of
+ *     the mutator;
+ *   - two candidates lie at least 32 bytes apart, aligned to NEVE_GRANULE.
+ *
+ * Thread state: all functions run in the thread that called the collector,
+ * with the heap's lock held, and the mutator stopped, but for `finalize`,
+ * `clear_weakrefs`, `clear` and `release`: these run the mutator's code, which
+ * may do anything except run a nested collection (it is refused).
+ */
+#ifndef NEVE_HOST_H
+#define NEVE_HOST_H
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct neve_collector neve_collector;
+
+/* "This object may be referred to from anywhere: never a candidate for death." */
+#define NEVE_COUNT_HELD UINT32_MAX
+
+#define NEVE_GENERATIONS 3 /* young 0, middle 1, old 2; the permanent one is apart */
+
+/* Called by the host for each reference that an object holds. Returns 0; any
+ * other value must end the traversal at once and be handed on. `object` is
+ * never NULL and may be any object of the host, a leaf too. The signature
+ * equals that of CPython's visitproc. */
+typedef int (*neve_visit_fn)(void *object, void *arg);
+
+/* Where a host puts the objects of its young generations. */
+typedef struct neve_gather neve_gather;
+/* Adds one object. False: no memory, stop gathering. */
+NEVE_API bool neve_gather_add(neve_gather *into, void *object);
+
+/* When `clear_weakrefs` is called. */
+typedef enum neve_weakref_pass {
+    /* Before any finalizer: clear the weak references to the condemned, then
+     * call the callbacks of those that are not condemned themselves. */
+    NEVE_WEAKREFS_BEFORE_FINALIZERS,
+    /* After the finalizers, for what is still condemned: clear whatever a
+     * finalizer made since, without a callback. */
+    NEVE_WEAKREFS_AFTER_FINALIZERS,
+} neve_weakref_pass;
+
+/* Why objects that were found unreachable live on. */
+typedef enum neve_uncollectable {
+    /* is_uncollectable said so of them, or of an object that reaches them. */
+    NEVE_UNCOLLECTABLE_FINALIZER,
+    /* They were cleared, and something refers to them still: nothing broke
+     * their cycle. */
+    NEVE_UNCOLLECTABLE_UNCLEARED,
+} neve_uncollectable;
+
+typedef struct neve_host {
+    size_t struct_size; /* sizeof(neve_host) of the host's build */
+    const char *name;   /* for messages */
+
+    /* Required. `ctx` is the host's own, `objects` has `n` entries. */
+
+    /* counts[i] := reference count of objects[i]. */
+    void (*read_counts)(void *ctx, void *const *objects, size_t n, uint32_t *counts);
+    /* Visits the objects that `object` refers to. *cursor is 0 at first; a
+     * host that traverses a large object in pieces leaves in it where to go on
+     * and is called again until it leaves 0. A piece is some thousand edges. */
+    void (*traverse)(void *ctx, void *object, neve_visit_fn visit, void *arg, size_t *cursor);
+    /* One more reference to each; one less. release may free. */
+    void (*retain)(void *ctx, void *const *objects, size_t n);
+    void (*release)(void *ctx, void *const *objects, size_t n);
+    /* Drops the references that each object holds. The collector holds one
+     * on each, so none is freed here. Objects that cannot be cleared are left. */
+    void (*clear)(void *ctx, void *const *objects, size_t n);
+    /* The name of the object's type, for reports. */
+    const char *(*type_name)(void *ctx, void *object);
+
+    /* Optional: NULL where the object model has no such thing. */
+
+    /* Whether this live block, known as old, still is an object under the
+     * collector. NULL: always. Called on memory that the heap has not freed. */
+    bool (*is_tracked)(void *ctx, void *object);
+    /* Visits objects that are certainly alive. What only they reach need not
+     * be verified in a full collection. A host that knows none gives NULL. */
+    void (*visit_roots)(void *ctx, neve_visit_fn visit, void *arg);
+    /* Adds the tracked objects of generations 0 .. generation (0 or 1). NULL:
+     * the collector reads them off the heap (see NEVE_DOMAIN_OBJECT). */
+    void (*gather)(void *ctx, int generation, neve_gather *into);
+    /* These survived a collection, no code has run since: the host may stop
+     * tracking objects that can be in no cycle. Returns how many remain, moved
+     * to the front in order. `full`: in a collection of all generations. */
+    size_t (*untrack)(void *ctx, void **objects, size_t n, bool full);
+    /* In a full collection: `object` was reached and no tracked object was
+     * newly reached through it. True asks for a call of `untrack` for it later. */
+    bool (*is_untrackable)(void *ctx, void *object);
+    /* These belong to generation 1 or 2 now, or to the permanent one (3). */
+    void (*promote)(void *ctx, void *const *objects, size_t n, int generation);
+    /* These were proved dead: take them out of every listing of objects. */
+    void (*condemn)(void *ctx, void *const *objects, size_t n);
+    /* See neve_weakref_pass; neve_collector_is_condemned answers for any
+     * object. Returns how many weak references died with their callbacks. */
+    size_t (*clear_weakrefs)(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass);
+    /* Runs finalizers, each once in the life of its object. */
+    void (*finalize)(void *ctx, void *const *objects, size_t n);
+    /* Whether the object must not be reclaimed in a cycle, nor what it reaches. */
+    bool (*is_uncollectable)(void *ctx, void *object);
+    /* These were found unreachable and were not reclaimed; they are old again.
+     * Returns how many of them the statistics shall count as uncollectable
+     * rather than as collected. May retain them; must not release any. */
+    size_t (*report_uncollectable)(void *ctx, void *const *objects, size_t n,
+                                   neve_uncollectable why);
+} neve_host;
+
+/* Only during a collection, from the host's functions and what they call:
+ * whether `object` is in the set that is being reclaimed. */
+NEVE_API bool neve_collector_is_condemned(const neve_collector *collector, const void *object);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The native object model: reference-counted objects in C, with weak
+ * references, finalizers and a collector for their cycles.
+ *
+ * Ownership: functions that return an object return a new reference, which
+ * the caller gives back with neve_release. A type's `clear` releases the
+ * references that its objects hold, and sets the fields to NULL first, so that
+ * code that it sets off finds no half-released object.
+ *
+ * Thread state, locking: a runtime belongs to one lock domain, as its heap.
+ * Re-entrancy: release may run finalizers and weak-reference callbacks, which
+ * may do anything but destroy the runtime.
+ */
+#ifndef NEVE_OBJECT_H
+#define NEVE_OBJECT_H
+
+#include "collect.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct neve_runtime neve_runtime;
+typedef struct neve_object neve_object;
+typedef struct neve_type neve_type;
+
+/* Every object begins with this. The fields are the library's own: read the
+ * count with neve_count, the type with neve_type_of. */
+struct neve_object {
+    uint32_t count; /* references; NEVE_IMMORTAL and beyond: never changes */
+    uint32_t flags; /* finalized, has weak references */
+    const neve_type *type;
+};
+
+/* An object with a tail of `length` items of type->item_size bytes each. */
+typedef struct neve_var_object {
+    neve_object base;
+    size_t length;
+} neve_var_object;
+
+#define NEVE_IMMORTAL 0x80000000u
+
+/* Objects of a container type may refer to others; they are under the
+ * collector from their creation. All others are leaves. */
+#define NEVE_TYPE_CONTAINER 1u
+
+/* A type: static or otherwise outliving its objects, never changed after the
+ * first object was made. */
+struct neve_type {
+    const char *name;
+    size_t size;      /* of the fixed part, in bytes, header included */
+    size_t item_size; /* of one item of the tail; 0: fixed size */
+    unsigned flags;
+    /* Containers: visits each reference that the object holds, once; never one
+     * that it does not own; fields may be NULL (skip them). *cursor as in
+     * host.h: leave it alone unless the object is huge. */
+    void (*traverse)(neve_object *object, neve_visit_fn visit, void *arg, size_t *cursor);
+    /* Containers: releases all references held and sets them to NULL. May be
+     * called twice. A type that leaves it out cannot break its own cycles; one
+     * of its objects that dies by its count releases what `traverse` visits. */
+    void (*clear)(neve_runtime *runtime, neve_object *object);
+    /* Runs at most once, when the object is about to die; may store a
+     * reference to it (resurrection). Optional. */
+    void (*finalize)(neve_runtime *runtime, neve_object *object);
+    /* Releases what is not an object (buffers, handles), after `clear`, right
+     * before the memory goes. Must not touch references. Optional. */
+    void (*dealloc)(neve_runtime *runtime, neve_object *object);
+};
+
+typedef struct neve_runtime_options {
+    size_t struct_size;                    /* sizeof(neve_runtime_options) of the caller */
+    const neve_heap_options *heap;         /* may be NULL */
+    const neve_collector_options *collect; /* may be NULL */
+} neve_runtime_options;
+
+/* A heap, its objects and their collector. `options` may be NULL. */
+NEVE_API neve_status neve_runtime_create(const neve_runtime_options *options,
+                                         neve_runtime **runtime);
+/* Collects once more, then gives all memory back. Objects that are still
+ * referred to go without their finalizers. NULL: nothing. */
+NEVE_API void neve_runtime_destroy(neve_runtime *runtime);
+NEVE_API neve_heap *neve_runtime_heap(neve_runtime *runtime);
+NEVE_API neve_collector *neve_runtime_collector(neve_runtime *runtime);
+/* In the child after fork(): see neve_heap_after_fork_child. */
+NEVE_API void neve_runtime_after_fork_child(neve_runtime *runtime);
+/* A pointer for the program's own use. */
+NEVE_API void neve_runtime_set_data(neve_runtime *runtime, void *data);
+NEVE_API void *neve_runtime_data(neve_runtime *runtime);
+
+/* A new object with count 1 and all other fields zero; NULL without memory, or
+ * when the size overflows. May set the collector's event, never collects.
+ * new_var needs a type with an item_size and a neve_var_object in front; made
+ * by plain new, an object of such a type has length 0. */
+NEVE_API neve_object *neve_object_new(neve_runtime *runtime, const neve_type *type);
+NEVE_API neve_object *neve_object_new_var(neve_runtime *runtime, const neve_type *type,
+                                          size_t length);
+
+static inline const neve_type *neve_type_of(const neve_object *object)
+{
+    return object->type;
+}
+static inline uint32_t neve_count(const neve_object *object)
+{
+    return object->count;
+}
+static inline bool neve_is_immortal(const neve_object *object)
+{
+    return object->count >= NEVE_IMMORTAL;
+}
+
+/* One more reference; returns `object`. A count that reaches NEVE_IMMORTAL
+ * stays there: the object is never freed. */
+static inline neve_object *neve_retain(neve_object *object)
+{
+    if (NEVE_LIKELY(object->count < NEVE_IMMORTAL))
+        object->count++;
+    return object;
+}
+
+/* For neve_release: the count has reached 0. */
+NEVE_API void neve_object_dispose(neve_runtime *runtime, neve_object *object);
+
+/* One reference less; NULL: nothing. The last one runs the finalizer, clears
+ * weak references and frees. Structures of any depth: the C stack is not used
+ * in proportion. */
+static inline void neve_release(neve_runtime *runtime, neve_object *object)
+{
+    if (object != NULL && NEVE_LIKELY(object->count < NEVE_IMMORTAL) && --object->count == 0)
+        neve_object_dispose(runtime, object);
+}
+
+/* Sets *slot to NULL, then releases what it held. For `clear` functions. */
+static inline void neve_clear_slot(neve_runtime *runtime, neve_object **slot)
+{
+    neve_object *held = *slot;
+    *slot = NULL;
+    neve_release(runtime, held);
+}
+
+/* From now on the count never changes and the object is never freed before
+ * the runtime is destroyed. One-way. */
+NEVE_API void neve_make_immortal(neve_object *object);
+
+/* Roots: variables that full collections may start marking from. What they
+ * hold is owned by the program as before; registering them only saves time.
+ * `slot` must stay valid until it is removed. NEVE_ENOMEM. */
+NEVE_API neve_status neve_root_add(neve_runtime *runtime, neve_object **slot);
+NEVE_API void neve_root_remove(neve_runtime *runtime, neve_object **slot);
+
+/* Called when a weak reference's referent dies before the weak reference;
+ * `arg` is the object given at creation, borrowed, or NULL. Of several weak
+ * references to one object the latest is called first. It is not called for a
+ * weak reference that a collection proves dead as well. */
+typedef void (*neve_weakref_fn)(neve_runtime *runtime, neve_object *weakref, neve_object *arg);
+
+/* A weak reference to `referent` (any object, immortal ones too). `callback`
+ * and `arg` may be NULL; a reference to `arg` is held until the callback has
+ * run or the weak reference dies. NULL without memory. */
+NEVE_API neve_object *neve_weakref_new(neve_runtime *runtime, neve_object *referent,
+                                       neve_weakref_fn callback, neve_object *arg);
+/* A new reference to the referent, or NULL once it is dead. An object that dies
+ * by its count is dead after its finalizer, which may bring it back; one that a
+ * collection found is dead before, and its weak references stay cleared even
+ * if its finalizer brings it back. */
+NEVE_API neve_object *neve_weakref_get(neve_runtime *runtime, neve_object *weakref);
+NEVE_API bool neve_is_weakref(const neve_runtime *runtime, const neve_object *object);
+
+/* The objects that collections found dead and could not reclaim: of types
+ * without `clear`. The runtime holds a reference on each. */
+NEVE_API size_t neve_uncollectable_count(const neve_runtime *runtime);
+NEVE_API neve_object *neve_uncollectable_get(const neve_runtime *runtime, size_t index);
+/* Forgets them (releases the references). */
+NEVE_API void neve_uncollectable_clear(neve_runtime *runtime);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

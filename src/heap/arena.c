@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Arenas: aligned mappings cut into pools, where free pools are found, and how
+ * empty memory goes back to the system.
+ *
+ * New pools come from the arena with the fewest free ones (as in CPython's
+ * obmalloc), so that sparsely used arenas empty and can be unmapped. A pool
+ * that becomes free keeps its memory ("dirty") until more than a bound of such
+ * memory is kept: the larger of heap->retain_bytes and 1/16 of what is in use.
+ *
+ * After fork() the lists start empty: the child takes pools from arenas of its
+ * own, and an inherited arena joins the lists when one of its pools empties.
+ */
+#include "heap_internal.h"
+
+#include "platform/os.h"
+
+static unsigned free_pools(const nv_chunk *chunk)
+{
+    return (unsigned)__builtin_popcountll(chunk->free_mask);
+}
+
+static void list_remove(neve_heap *heap, nv_chunk *chunk, unsigned free_count)
+{
+    if (chunk->prev != NULL)
+        chunk->prev->next = chunk->next;
+    else
+        heap->by_free[free_count - 1] = chunk->next;
+    if (chunk->next != NULL)
+        chunk->next->prev = chunk->prev;
+    chunk->next = chunk->prev = NULL;
+    if (heap->by_free[free_count - 1] == NULL)
+        heap->by_free_mask &= ~((uint64_t)1 << (free_count - 1));
+}
+
+static void list_insert(neve_heap *heap, nv_chunk *chunk, unsigned free_count)
+{
+    chunk->prev = NULL;
+    chunk->next = heap->by_free[free_count - 1];
+    if (chunk->next != NULL)
+        chunk->next->prev = chunk;
+    heap->by_free[free_count - 1] = chunk;
+    heap->by_free_mask |= (uint64_t)1 << (free_count - 1);
+}
+
+static bool arena_add(neve_heap *heap)
+{
+    if (nv_fails_now(heap))
+        return false;
+    void *memory = nv_os_map_aligned(NV_CHUNK_BYTES, NV_CHUNK_BYTES);
+    if (memory == NULL)
+        return false;
+    /* A chunk may be known here already, if objects of another allocator have
+     * lain at these addresses: its bits are clear, since they were freed. */
+    nv_chunk *chunk = nv_chunk_ensure(heap, memory);
+    if (chunk == NULL) {
+        nv_os_unmap(memory, NV_CHUNK_BYTES);
+        return false;
+    }
+    chunk->is_arena = true;
+    chunk->free_mask = ~(uint64_t)0;
+    chunk->dirty_mask = 0;
+    chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
+    list_insert(heap, chunk, NV_POOLS);
+    heap->arenas++;
+    return true;
+}
+
+/* Unmaps an arena all of whose pools are free and which is in a list. */
+static void arena_drop(neve_heap *heap, nv_chunk *chunk)
+{
+    list_remove(heap, chunk, NV_POOLS);
+    heap->dirty_pools -= (size_t)__builtin_popcountll(chunk->dirty_mask);
+    heap->returned_bytes += NV_CHUNK_BYTES;
+    heap->arenas--;
+
+    nv_pool **link = &heap->touched;
+    while (*link != NULL) {
+        nv_pool *pool = *link;
+        if (pool >= chunk->pools && pool < chunk->pools + NV_POOLS)
+            *link = pool->next_touched;
+        else
+            link = &pool->next_touched;
+    }
+    nv_os_unmap((void *)chunk->base, NV_CHUNK_BYTES);
+    if (chunk->index != NULL) {
+        /* A verification is under way: only the memory goes, the descriptor
+         * stays as that of a chunk in which nothing of ours lies. */
+        memset(chunk->pools, 0, NV_POOLS * sizeof(nv_pool));
+        chunk->is_arena = false;
+        chunk->free_mask = chunk->dirty_mask = 0;
+    } else {
+        nv_chunk_remove(heap, chunk);
+    }
+}
+
+nv_pool *nv_pool_acquire(neve_heap *heap)
+{
+    if (heap->by_free_mask == 0 && !arena_add(heap))
+        return NULL;
+    unsigned free_count = (unsigned)__builtin_ctzll(heap->by_free_mask) + 1;
+    nv_chunk *chunk = heap->by_free[free_count - 1];
+    /* Memory that is there already is cheaper than fresh pages. */
+    uint64_t from = chunk->dirty_mask != 0 ? chunk->dirty_mask : chunk->free_mask;
+    unsigned number = (unsigned)__builtin_ctzll(from);
+    uint64_t bit = (uint64_t)1 << number;
+
+    list_remove(heap, chunk, free_count);
+    chunk->free_mask &= ~bit;
+    if ((chunk->dirty_mask & bit) != 0) {
+        chunk->dirty_mask &= ~bit;
+        heap->dirty_pools--;
+    }
+    if (free_count > 1)
+        list_insert(heap, chunk, free_count - 1);
+    heap->used_pools++;
+    nv_pool *pool = &chunk->pools[number];
+    pool->chunk = chunk;
+    return pool;
+}
+
+/* Gives the memory of all dirty free pools of the arena back, run by run. */
+static void arena_clean(neve_heap *heap, nv_chunk *chunk)
+{
+    uint64_t dirty = chunk->dirty_mask;
+    while (dirty != 0) {
+        unsigned first = (unsigned)__builtin_ctzll(dirty);
+        uint64_t rest = ~(dirty >> first);
+        unsigned length = rest == 0 ? NV_POOLS : (unsigned)__builtin_ctzll(rest);
+        size_t bytes = (size_t)length << NV_POOL_SHIFT;
+        nv_os_discard((char *)chunk->base + ((size_t)first << NV_POOL_SHIFT), bytes);
+        heap->returned_bytes += bytes;
+        heap->dirty_pools -= length;
+        dirty = first + length >= NV_POOLS ? 0 : dirty >> (first + length) << (first + length);
+    }
+    chunk->dirty_mask = 0;
+}
+
+void nv_arena_purge(neve_heap *heap, size_t keep_bytes)
+{
+    size_t keep_pools = keep_bytes >> NV_POOL_SHIFT;
+    nv_chunk *chunk = heap->by_free[NV_POOLS - 1];
+    while (chunk != NULL && (heap->dirty_pools > keep_pools || keep_pools == 0)) {
+        nv_chunk *next = chunk->next;
+        arena_drop(heap, chunk);
+        chunk = next;
+    }
+    for (unsigned free_count = NV_POOLS - 1; free_count > 0; free_count--)
+        for (chunk = heap->by_free[free_count - 1]; chunk != NULL; chunk = chunk->next) {
+            if (heap->dirty_pools <= keep_pools)
+                return;
+            arena_clean(heap, chunk);
+        }
+}
+
+/* After an arena's last pool emptied: keep at most a few whole arenas. */
+static void drop_clean_arenas(neve_heap *heap)
+{
+    unsigned kept = 0;
+    nv_chunk *chunk = heap->by_free[NV_POOLS - 1];
+    while (chunk != NULL) {
+        nv_chunk *next = chunk->next;
+        if (++kept > 1 && chunk->dirty_mask == 0)
+            arena_drop(heap, chunk);
+        chunk = next;
+    }
+}
+
+void nv_pool_release(neve_heap *heap, nv_pool *pool)
+{
+    nv_chunk *chunk = pool->chunk;
+    unsigned number = (unsigned)(pool - chunk->pools);
+    uint64_t bit = (uint64_t)1 << number;
+
+    unsigned free_count = free_pools(chunk);
+    if (!nv_chunk_is_listed(heap, chunk)) {
+        /* An inherited arena: its other free pools become usable as well. */
+        chunk->next = chunk->prev = NULL;
+        chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
+        heap->dirty_pools += (size_t)__builtin_popcountll(chunk->dirty_mask);
+    } else if (free_count > 0) {
+        list_remove(heap, chunk, free_count);
+    }
+    bool was_touched = pool->is_touched;
+    nv_pool *next_touched = pool->next_touched;
+    memset(pool, 0, sizeof *pool);
+    pool->is_touched = was_touched;
+    pool->next_touched = next_touched;
+
+    chunk->free_mask |= bit;
+    chunk->dirty_mask |= bit;
+    heap->dirty_pools++;
+    if (heap->used_pools > 0)
+        heap->used_pools--;
+    list_insert(heap, chunk, free_count + 1);
+
+    size_t bound = (heap->used_pools << NV_POOL_SHIFT) / 16;
+    if (bound < heap->retain_bytes)
+        bound = heap->retain_bytes;
+    /* Half the bound, so that the next pools do not each cost a system call. */
+    if ((heap->dirty_pools << NV_POOL_SHIFT) > bound)
+        nv_arena_purge(heap, bound / 2);
+    if (free_count + 1 == NV_POOLS)
+        drop_clean_arenas(heap);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The heap checker: executable documentation of the heap's invariants.
+ *
+ * Walks every chunk, pool and free list and compares what each says with what
+ * the others say. Reads only, allocates nothing, and trusts no pointer of a
+ * free list before it has been found to be a block of that pool.
+ */
+#include "heap_internal.h"
+
+#include <stdio.h>
+
+typedef struct check {
+    const neve_heap *heap;
+    char *message;
+    size_t size;
+    bool failed;
+    size_t arenas, dirty, listed_arenas;
+} check;
+
+static void fail(check *c, const void *where, const char *what)
+{
+    if (c->failed)
+        return;
+    c->failed = true;
+    if (c->message != NULL && c->size > 0)
+        snprintf(c->message, c->size, "%s (at %p)", what, where);
+}
+
+/* Counts a free list; marks its blocks in `seen`; stops at the first fault. */
+static unsigned check_list(check *c, const nv_pool *pool, const char *base, const void *first,
+                           uint64_t seen[NV_POOL_BITS_WORDS])
+{
+    size_t bytes = nv_pool_block_bytes(pool);
+    unsigned count = 0;
+    for (const char *at = first; at != NULL; at = *(const char *const *)(const void *)at) {
+        uintptr_t offset = (uintptr_t)at - (uintptr_t)base;
+        if (offset >= NV_POOL_BYTES || offset % bytes != 0 || offset / bytes >= pool->carved) {
+            fail(c, at, "a free list leads out of the blocks of its pool");
+            return count;
+        }
+        size_t number = offset / bytes;
+        if ((seen[number / 64] >> (number % 64) & 1) != 0) {
+            fail(c, at, "a block is in a free list twice");
+            return count;
+        }
+        seen[number / 64] |= (uint64_t)1 << (number % 64);
+        count++;
+    }
+    return count;
+}
+
+static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
+{
+    const char *base = nv_pool_base(pool);
+    if (pool->chunk != chunk || pool->size_class == 0 || pool->size_class >= NV_CLASSES ||
+        pool->domain >= NEVE_DOMAINS || pool->carved > pool->capacity ||
+        pool->capacity > NV_POOL_BYTES / nv_pool_block_bytes(pool)) {
+        fail(c, base, "a pool descriptor is damaged");
+        return;
+    }
+    uint64_t seen[NV_POOL_BITS_WORDS] = {0};
+    unsigned free_blocks = check_list(c, pool, base, pool->free, seen);
+    free_blocks += check_list(c, pool, base, pool->held, seen);
+    size_t bytes = nv_pool_block_bytes(pool);
+    bool has_state = (pool->tag & NV_POOL_HAS_STATE) != 0;
+    bool is_inherited = (pool->tag & NV_POOL_INHERITED) != 0;
+    for (unsigned i = 0; i < pool->carved && !c->failed; i++) {
+        const char *block = base + i * bytes;
+        bool is_free = (seen[i / 64] >> (i % 64) & 1) != 0;
+        if (is_inherited && nv_inherited_is_noted(chunk, pool, block)) {
+            free_blocks++;
+            continue;
+        }
+        /* Invariant 5: no bit names a free block. */
+        for (unsigned g = 0; g < 4 && g < pool->size_class; g++) {
+            if ((c->heap->object_starts >> g & 1) == 0)
+                continue;
+            nv_state state = nv_state_in(chunk, block + g * NEVE_GRANULE);
+            if (state != NV_STATE_YOUNG && is_free)
+                fail(c, block, "a state bit names a free block (invariant 5)");
+            if (state != NV_STATE_YOUNG && !has_state)
+                fail(c, block, "a pool's flag denies the state bits of its blocks");
+        }
+    }
+    if (!c->failed && free_blocks + pool->used != pool->carved)
+        fail(c, base, "a pool's count of live blocks disagrees with its free list");
+    bool is_mine = !nv_pool_is_foreign_epoch(c->heap, pool);
+    if (is_mine && pool->place == NV_POOL_FULL && pool->free != NULL)
+        fail(c, base, "a pool with free blocks is in no list");
+    if (is_mine && pool->place == NV_POOL_PARTIAL && pool->free == NULL)
+        fail(c, base, "a pool without free blocks is in a partial list");
+    if (is_mine && pool->place == NV_POOL_CURRENT &&
+        c->heap->current[pool->domain][pool->size_class] != pool)
+        fail(c, base, "a pool believes to be current and is not");
+}
+
+static void check_chunk(nv_chunk *chunk, void *arg)
+{
+    check *c = arg;
+    if (!chunk->is_arena || c->failed)
+        return;
+    c->arenas++;
+    if ((chunk->dirty_mask & ~chunk->free_mask) != 0)
+        fail(c, (void *)chunk->base, "a pool in use is marked as empty");
+    if (nv_chunk_is_listed(c->heap, chunk))
+        c->dirty += (size_t)__builtin_popcountll(chunk->dirty_mask);
+    for (unsigned i = 0; i < NV_POOLS && !c->failed; i++)
+        if ((chunk->free_mask >> i & 1) == 0)
+            check_pool(c, chunk, &chunk->pools[i]);
+}
+
+static void check_lists(check *c)
+{
+    for (unsigned n = 0; n < NV_POOLS && !c->failed; n++) {
+        bool has = c->heap->by_free[n] != NULL;
+        if (has != ((c->heap->by_free_mask >> n & 1) != 0))
+            fail(c, NULL, "the mask of arena lists disagrees with the lists");
+        for (const nv_chunk *chunk = c->heap->by_free[n]; chunk != NULL; chunk = chunk->next)
+            if ((unsigned)__builtin_popcountll(chunk->free_mask) != n + 1)
+                fail(c, (void *)chunk->base, "an arena is in the wrong list");
+    }
+    for (unsigned d = 0; d < NEVE_DOMAINS; d++)
+        for (unsigned s = 0; s < NV_CLASSES; s++)
+            for (const nv_pool *pool = c->heap->partial_first[d][s]; pool != NULL && !c->failed;
+                 pool = pool->next)
+                if (pool->domain != d || pool->size_class != s || pool->place != NV_POOL_PARTIAL)
+                    fail(c, pool, "a pool is in the wrong partial list");
+}
+
+static void check_large(check *c)
+{
+    size_t count = 0, bytes = 0;
+    for (size_t i = 0; i < c->heap->large_capacity; i++) {
+        const nv_large *entry = &c->heap->large_slots[i];
+        if (entry->block == NULL)
+            continue;
+        count++;
+        bytes += entry->size;
+        if (nv_large_find(c->heap, entry->block) != entry)
+            fail(c, entry->block, "a large block cannot be found in its registry");
+        if (entry->young != 0 && (entry->young > c->heap->young_large_count ||
+                                  c->heap->young_large[entry->young - 1] != entry->block))
+            fail(c, entry->block, "a large block disagrees with the list of young ones");
+    }
+    if (count != c->heap->large_count || bytes != c->heap->large_bytes)
+        fail(c, NULL, "the counts of large blocks are wrong");
+}
+
+neve_status neve_heap_check(const neve_heap *heap, char *message, size_t message_size)
+{
+    check c = {.heap = heap, .message = message, .size = message_size};
+    if (message != NULL && message_size > 0)
+        message[0] = '\0';
+    nv_chunk_each(heap, check_chunk, &c);
+    if (!c.failed && c.dirty != heap->dirty_pools)
+        fail(&c, NULL, "the count of empty pools is wrong");
+    check_lists(&c);
+    check_large(&c);
+    return c.failed ? NEVE_ECORRUPT : NEVE_OK;
+}

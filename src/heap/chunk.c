@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two-level table of chunks, keyed by address, and the side tables that
+ * hang on each chunk: state bits, white bits, index.
+ *
+ * Descriptors and their tables come from slabs of NV_SLAB_CHUNKS, whose pages
+ * the system commits on first touch, so that a chunk in which few objects lie
+ * costs few pages, and whose white tables go back to the system in one call.
+ *
+ * Called by the heap and by the collector's marking and verification.
+ */
+#include "heap_internal.h"
+
+#include "platform/os.h"
+
+void *nv_heap_map(neve_heap *heap, size_t bytes)
+{
+    if (nv_fails_now(heap))
+        return NULL;
+    void *address = nv_os_map(bytes);
+    if (address != NULL)
+        heap->table_bytes += bytes;
+    return address;
+}
+
+void *nv_heap_remap(neve_heap *heap, void *address, size_t old_bytes, size_t new_bytes)
+{
+    if (nv_fails_now(heap))
+        return NULL;
+    void *moved = nv_os_remap(address, old_bytes, new_bytes);
+    if (moved != NULL)
+        heap->table_bytes += new_bytes - old_bytes;
+    return moved;
+}
+
+void nv_heap_unmap(neve_heap *heap, void *address, size_t bytes)
+{
+    if (address == NULL)
+        return;
+    nv_os_unmap(address, bytes);
+    heap->table_bytes -= bytes;
+}
+
+static size_t page_round(size_t bytes)
+{
+    size_t page = nv_os_page_bytes();
+    return (bytes + page - 1) & ~(page - 1);
+}
+
+/* A slab is laid out as: descriptors | pools | state tables | white tables,
+ * each part on pages of its own, since they are written by different parties
+ * at different times. */
+static bool slab_add(neve_heap *heap)
+{
+    size_t head = page_round(sizeof(nv_slab));
+    size_t pools = page_round(NV_POOLS * sizeof(nv_pool));
+    size_t state = page_round(NV_CHUNK_WORDS * sizeof(nv_state_word));
+    size_t white = page_round(NV_CHUNK_WORDS * sizeof(uint64_t));
+    size_t bytes = head + NV_SLAB_CHUNKS * (pools + state + white);
+
+    nv_slab *slab = nv_heap_map(heap, bytes);
+    if (slab == NULL)
+        return false;
+    slab->bytes = bytes;
+    char *at = (char *)slab + head;
+    slab->white = (uint64_t *)(void *)(at + NV_SLAB_CHUNKS * (pools + state));
+    for (unsigned i = NV_SLAB_CHUNKS; i-- > 0;) {
+        nv_chunk *chunk = &slab->chunks[i];
+        chunk->pools = (nv_pool *)(void *)(at + i * pools);
+        chunk->state = (nv_state_word *)(void *)(at + NV_SLAB_CHUNKS * pools + i * state);
+        chunk->white = slab->white + (size_t)i * (white / sizeof(uint64_t));
+        chunk->next = heap->free_chunks;
+        heap->free_chunks = chunk;
+    }
+    slab->next = heap->slabs;
+    heap->slabs = slab;
+    return true;
+}
+
+nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address)
+{
+    nv_chunk *chunk = nv_chunk_find(heap, address);
+    if (chunk != NULL)
+        return chunk;
+
+    uintptr_t number = (uintptr_t)address >> NV_CHUNK_SHIFT;
+    uintptr_t top = number >> NV_LEAF_SHIFT;
+    if (top >= NV_ROOT_ENTRIES)
+        return NULL; /* beyond 48 bits: no allocator hands out such addresses */
+    if (heap->root[top] == NULL) {
+        heap->root[top] = nv_heap_map(heap, page_round(NV_LEAF_ENTRIES * sizeof(nv_chunk *)));
+        if (heap->root[top] == NULL)
+            return NULL;
+    }
+    if (heap->free_chunks == NULL && !slab_add(heap))
+        return NULL;
+    chunk = heap->free_chunks;
+    heap->free_chunks = chunk->next;
+    chunk->next = chunk->prev = NULL;
+    chunk->base = number << NV_CHUNK_SHIFT;
+    heap->root[top][number & (NV_LEAF_ENTRIES - 1)] = chunk;
+    return chunk;
+}
+
+void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
+{
+    uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
+    heap->root[number >> NV_LEAF_SHIFT][number & (NV_LEAF_ENTRIES - 1)] = NULL;
+
+    /* An index table exists only inside a verification; it stays in the list
+     * of tables to be dropped, so the descriptor may not be reused yet. The
+     * callers free no arena then. */
+    NV_ASSERT(chunk->index == NULL);
+    nv_pool *pools = chunk->pools;
+    nv_state_word *state = chunk->state;
+    uint64_t *white = chunk->white;
+    memset(pools, 0, NV_POOLS * sizeof(nv_pool));
+    memset(state, 0, NV_CHUNK_WORDS * sizeof(nv_state_word));
+    memset(white, 0, NV_CHUNK_WORDS * sizeof(uint64_t));
+    memset(chunk, 0, sizeof *chunk);
+    chunk->pools = pools;
+    chunk->state = state;
+    chunk->white = white;
+    chunk->next = heap->free_chunks;
+    heap->free_chunks = chunk;
+}
+
+void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *arg), void *arg)
+{
+    for (size_t top = 0; top < NV_ROOT_ENTRIES; top++) {
+        nv_chunk **leaf = heap->root[top];
+        if (leaf == NULL)
+            continue;
+        for (size_t i = 0; i < NV_LEAF_ENTRIES; i++)
+            if (leaf[i] != NULL)
+                visit(leaf[i], arg);
+    }
+}
+
+bool nv_state_set(neve_heap *heap, void *object, nv_state state)
+{
+    nv_chunk *chunk = nv_chunk_find(heap, object);
+    if (chunk == NULL) {
+        if (state == NV_STATE_YOUNG)
+            return true;
+        chunk = nv_chunk_ensure(heap, object);
+        if (chunk == NULL)
+            return false;
+    }
+    unsigned granule = nv_granule(object);
+    uint64_t bit = (uint64_t)1 << (granule % 64);
+    nv_state_word *word = &chunk->state[granule / 64];
+    uint64_t lo = (state & 1) != 0 ? word->lo | bit : word->lo & ~bit;
+    uint64_t hi = (state & 2) != 0 ? word->hi | bit : word->hi & ~bit;
+    /* Tables of a forked child are shared with its parent until written. */
+    if (word->lo != lo)
+        word->lo = lo;
+    if (word->hi != hi)
+        word->hi = hi;
+    if (state == NV_STATE_MIDDLE && !chunk->has_middle)
+        chunk->has_middle = true;
+    if (state != NV_STATE_YOUNG && chunk->is_arena) {
+        nv_pool *pool = nv_pool_of(chunk, object);
+        if ((pool->tag & NV_POOL_HAS_STATE) == 0)
+            pool->tag |= NV_POOL_HAS_STATE;
+    }
+    return true;
+}
+
+void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
+{
+    /* Objects begin within the first few granules of their block; the mask
+     * may reach into the chunk's next word. */
+    unsigned granule = nv_granule(block);
+    unsigned shift = granule % 64;
+    unsigned at = granule / 64;
+    uint64_t mask = (uint64_t)heap->object_starts;
+    uint64_t low = mask << shift;
+    nv_state_word *word = &chunk->state[at];
+    if (((word->lo | word->hi) & low) != 0) {
+        word->lo &= ~low;
+        word->hi &= ~low;
+    }
+    if (heap->marking)
+        chunk->white[at] &= ~low;
+    uint64_t high = shift == 0 ? 0 : mask >> (64 - shift);
+    if (NEVE_UNLIKELY(high != 0)) {
+        if (at + 1 < NV_CHUNK_WORDS) {
+            word[1].lo &= ~high;
+            word[1].hi &= ~high;
+            if (heap->marking)
+                chunk->white[at + 1] &= ~high;
+        } else {
+            nv_chunk *next = nv_chunk_find(heap, (const char *)block + 4 * NEVE_GRANULE);
+            if (next != NULL) {
+                next->state[0].lo &= ~high;
+                next->state[0].hi &= ~high;
+                if (heap->marking)
+                    next->white[0] &= ~high;
+            }
+        }
+    }
+}
+
+bool nv_index_ensure(neve_heap *heap, nv_chunk *chunk)
+{
+    if (chunk->index != NULL)
+        return true;
+    chunk->index = nv_heap_map(heap, page_round(NV_INDEX_BYTES));
+    if (chunk->index == NULL)
+        return false;
+    chunk->next_indexed = heap->indexed;
+    heap->indexed = chunk;
+    return true;
+}
+
+void nv_index_drop(neve_heap *heap)
+{
+    while (heap->indexed != NULL) {
+        nv_chunk *chunk = heap->indexed;
+        heap->indexed = chunk->next_indexed;
+        chunk->next_indexed = NULL;
+        nv_heap_unmap(heap, chunk->index, page_round(NV_INDEX_BYTES));
+        chunk->index = NULL;
+    }
+}
+
+void nv_white_drop(neve_heap *heap)
+{
+    size_t white = page_round(NV_CHUNK_WORDS * sizeof(uint64_t));
+    for (nv_slab *slab = heap->slabs; slab != NULL; slab = slab->next)
+        nv_os_discard(slab->white, NV_SLAB_CHUNKS * white);
+}

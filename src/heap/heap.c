@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Creation, destruction, statistics and the reporting of damage.
+ */
+#include "heap_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "platform/os.h"
+
+#define DEFAULT_RETAIN_BYTES ((size_t)1 << 20)
+
+/* Printing without stdio: the process may be short of everything. */
+static void write_line(const char *a, const char *b)
+{
+    char line[512];
+    int length = snprintf(line, sizeof line, "neve: %s%s\n", a, b);
+    if (length > (int)sizeof line - 1)
+        length = (int)sizeof line - 1;
+    ssize_t written = write(STDERR_FILENO, line, (size_t)length);
+    (void)written;
+}
+
+_Noreturn void nv_assert_failed(const char *what, const char *file, int line)
+{
+    char place[256];
+    snprintf(place, sizeof place, " (%s:%d)", file, line);
+    write_line(what, place);
+    abort();
+}
+
+void nv_corrupt(const neve_heap *heap, const char *message)
+{
+    if (heap->on_corruption != NULL)
+        heap->on_corruption(heap->on_corruption_ctx, message);
+    else
+        write_line("corruption: ", message);
+    abort();
+}
+
+static void *system_malloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return malloc(size);
+}
+
+static void *system_realloc(void *ctx, void *block, size_t size)
+{
+    (void)ctx;
+    return realloc(block, size);
+}
+
+static void system_free(void *ctx, void *block)
+{
+    (void)ctx;
+    free(block);
+}
+
+neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
+{
+    static const neve_heap_options defaults = {.struct_size = sizeof(neve_heap_options)};
+    if (options == NULL)
+        options = &defaults;
+    if (out == NULL || options->struct_size != sizeof *options ||
+        (options->object_starts & ~0xfu) != 0)
+        return NEVE_EINVAL;
+    if (options->large != NULL && (options->large->malloc == NULL ||
+                                   options->large->realloc == NULL || options->large->free == NULL))
+        return NEVE_EINVAL;
+
+    size_t page = nv_os_page_bytes();
+    size_t bytes = (sizeof(neve_heap) + page - 1) & ~(page - 1);
+    neve_heap *heap = nv_os_map(bytes);
+    if (heap == NULL)
+        return NEVE_ENOMEM;
+    heap->bytes = bytes;
+    heap->table_bytes = bytes;
+    heap->tag = NV_EPOCH_UNIT;
+    heap->object_starts = options->object_starts != 0 ? options->object_starts : 1u;
+    heap->retain_bytes =
+        options->retain_bytes != 0 ? options->retain_bytes : DEFAULT_RETAIN_BYTES;
+    heap->on_corruption = options->on_corruption;
+    heap->on_corruption_ctx = options->on_corruption_ctx;
+    heap->large = options->large != NULL ? *options->large
+                                         : (neve_large_allocator){system_malloc, system_realloc,
+                                                                  system_free, NULL};
+    for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
+        for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++)
+            heap->current[domain][size_class] = &heap->none;
+
+#if NEVE_DEBUG >= 1
+    const char *fail_at = getenv("NEVE_FAIL_ALLOC_AT");
+    if (fail_at != NULL)
+        heap->fail_in = strtoull(fail_at, NULL, 10);
+#endif
+    *out = heap;
+    return NEVE_OK;
+}
+
+static void arena_unmap(nv_chunk *chunk, void *arg)
+{
+    (void)arg;
+    if (chunk->is_arena)
+        nv_os_unmap((void *)chunk->base, NV_CHUNK_BYTES);
+}
+
+void neve_heap_destroy(neve_heap *heap)
+{
+    if (heap == NULL)
+        return;
+    nv_large_destroy(heap);
+    nv_index_drop(heap);
+    nv_chunk_each(heap, arena_unmap, NULL);
+    while (heap->slabs != NULL) {
+        nv_slab *slab = heap->slabs;
+        heap->slabs = slab->next;
+        nv_heap_unmap(heap, slab, slab->bytes);
+    }
+    for (size_t top = 0; top < NV_ROOT_ENTRIES; top++)
+        if (heap->root[top] != NULL)
+            nv_os_unmap(heap->root[top], NV_LEAF_ENTRIES * sizeof(nv_chunk *));
+    nv_os_unmap(heap, heap->bytes);
+}
+
+size_t neve_heap_trim(neve_heap *heap)
+{
+    size_t before = heap->returned_bytes;
+    nv_arena_purge(heap, 0);
+    return heap->returned_bytes - before;
+}
+
+static void chunk_count(nv_chunk *chunk, void *arg)
+{
+    neve_heap_stats *stats = arg;
+    if (!chunk->is_arena)
+        return;
+    stats->arenas++;
+    for (unsigned i = 0; i < NV_POOLS; i++) {
+        const nv_pool *pool = &chunk->pools[i];
+        if ((chunk->free_mask >> i & 1) != 0)
+            continue;
+        size_t used = pool->used * nv_pool_block_bytes(pool);
+        stats->small_blocks[pool->domain] += pool->used;
+        stats->small_bytes[pool->domain] += used;
+        stats->pools_used += pool->used != 0;
+        stats->cached_bytes += pool->carved * nv_pool_block_bytes(pool) - used;
+    }
+    size_t dirty = (size_t)__builtin_popcountll(chunk->dirty_mask);
+    stats->pools_cached += dirty;
+    stats->cached_bytes += dirty << NV_POOL_SHIFT;
+}
+
+void neve_heap_get_stats(const neve_heap *heap, neve_heap_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    nv_chunk_each(heap, chunk_count, stats);
+    stats->arena_bytes = stats->arenas * NV_CHUNK_BYTES;
+    stats->large_blocks = heap->large_count;
+    stats->large_bytes = heap->large_bytes;
+    stats->returned_bytes = heap->returned_bytes;
+    stats->side_table_bytes = heap->table_bytes;
+}
+
+neve_status neve_heap_fail_alloc_at(neve_heap *heap, uint64_t n)
+{
+    heap->fail_in = n;
+    return NEVE_DEBUG >= 1 ? NEVE_OK : NEVE_EUNSUPPORTED;
+}

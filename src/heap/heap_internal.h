@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The structures of the heap, for the layers `heap` and above it in the core.
+ *
+ * The nouns:
+ *   chunk     1 MiB of address space, aligned, of which the heap knows
+ *             something: it is an arena of ours, or objects that others
+ *             allocated lie in it. Found by address in a two-level table.
+ *   arena     a chunk whose memory is ours, cut into NV_POOLS pools.
+ *   pool      16 KiB of blocks of one size class and one domain.
+ *   block     what neve_heap_alloc hands out.
+ *   granule   16 bytes; the unit of the side tables.
+ *   state     two bits per granule at which an object begins: the object's
+ *             generation (nv_state). Kept between collections.
+ *   white     one bit per granule, during a marking only: "old or permanent
+ *             when the marking began, and not reached yet". The complement of
+ *             the mark bit among the objects concerned; this polarity lets an
+ *             edge be handled with one read instead of two.
+ *   index     one u32 per 32 bytes, during a large verification only: the
+ *             number of the candidate at that address, plus one.
+ *   tag       of a pool: flags in the low 8 bits, above them the epoch, which
+ *             changes at fork. Equal to the heap's tag in the common case,
+ *             so that freeing tests flags and inheritance in one comparison.
+ *
+ * Invariants kept here (numbers are those of the design):
+ *   1. descriptors and tables lie outside the memory of the pools;
+ *   5. freeing a block clears the state and white bits of its granules;
+ *   8. after fork, current pools and partial lists start empty, and the free
+ *      blocks of an inherited pool are held back.
+ */
+#ifndef NV_HEAP_INTERNAL_H
+#define NV_HEAP_INTERNAL_H
+
+#include <assert.h>
+#include <string.h>
+
+#include "neve/heap.h"
+
+#ifndef NEVE_DEBUG
+#define NEVE_DEBUG 0
+#endif
+
+/* Assertions of three prices: a comparison, a few loads, a walk. */
+#if NEVE_DEBUG >= 1
+#define NV_ASSERT(x) ((x) ? (void)0 : nv_assert_failed(#x, __FILE__, __LINE__))
+#else
+#define NV_ASSERT(x) ((void)0)
+#endif
+#if NEVE_DEBUG >= 2
+#define NV_ASSERT2(x) NV_ASSERT(x)
+#else
+#define NV_ASSERT2(x) ((void)0)
+#endif
+/* Prints and aborts; allocates nothing. */
+_Noreturn void nv_assert_failed(const char *what, const char *file, int line);
+
+#define NV_CHUNK_SHIFT 20
+#define NV_CHUNK_BYTES ((size_t)1 << NV_CHUNK_SHIFT)
+#define NV_POOL_SHIFT 14
+#define NV_POOL_BYTES ((size_t)1 << NV_POOL_SHIFT)
+#define NV_POOLS ((unsigned)(NV_CHUNK_BYTES / NV_POOL_BYTES))
+#define NV_GRANULE_SHIFT 4
+#define NV_CHUNK_WORDS ((unsigned)(NV_CHUNK_BYTES >> NV_GRANULE_SHIFT) / 64)
+#define NV_INDEX_SHIFT 5
+#define NV_INDEX_BYTES ((NV_CHUNK_BYTES >> NV_INDEX_SHIFT) * sizeof(uint32_t))
+#define NV_CLASSES (NEVE_SMALL_MAX / NEVE_GRANULE + 1) /* class c: c granules; 0 unused */
+
+/* The table's levels: 2^14 entries of 2^14 chunks cover 48 bits of address. */
+#if UINTPTR_MAX > 0xffffffffu
+#define NV_LEAF_SHIFT 14
+#define NV_ROOT_ENTRIES ((size_t)1 << 14)
+#else
+#define NV_LEAF_SHIFT 12
+#define NV_ROOT_ENTRIES ((size_t)1)
+#endif
+#define NV_LEAF_ENTRIES ((size_t)1 << NV_LEAF_SHIFT)
+
+/* An object's generation as the side table holds it: bit 0 in `lo`, bit 1 in
+ * `hi`. `hi` alone says "old or permanent", which is what a marking copies. */
+typedef enum nv_state {
+    NV_STATE_YOUNG = 0,
+    NV_STATE_MIDDLE = 1,
+    NV_STATE_OLD = 2,
+    NV_STATE_FROZEN = 3,
+} nv_state;
+
+/* The state bits of 64 granules, side by side: one cache line serves both. */
+typedef struct nv_state_word {
+    uint64_t lo;
+    uint64_t hi;
+} nv_state_word;
+
+#define NV_POOL_HAS_STATE 1u  /* some object here once got a state other than young */
+#define NV_POOL_INHERITED 2u  /* adopted after fork: see heap/fork.c */
+#define NV_POOL_FLAGS 0xffu
+#define NV_EPOCH_UNIT 0x100u
+
+typedef enum nv_pool_place {
+    NV_POOL_FREE = 0, /* of no class, in its arena's free_mask */
+    NV_POOL_CURRENT,  /* allocation draws from it */
+    NV_POOL_PARTIAL,  /* in the partial list of its domain and class */
+    NV_POOL_FULL,     /* in no list */
+} nv_pool_place;
+
+typedef struct nv_pool {
+    void *free;        /* linked through the first word of each free block */
+    void *held;        /* inherited free blocks, which the child must not touch */
+    struct nv_pool *next, *prev;   /* the partial list */
+    struct nv_pool *next_touched;  /* see neve_heap.touched */
+    struct nv_chunk *chunk;        /* where it lies; set when it is acquired */
+    uint32_t tag;
+    uint16_t used;     /* live blocks */
+    uint16_t carved;   /* blocks at the pool's start that were ever handed out */
+    uint16_t capacity; /* blocks that fit */
+    uint8_t size_class;
+    uint8_t domain;
+    uint8_t place;
+    uint8_t is_touched;
+} nv_pool;
+
+/* Descriptor of a chunk. All tables point into the same slab of descriptors. */
+typedef struct nv_chunk {
+    uintptr_t base;            /* the chunk's address */
+    nv_pool *pools;            /* NV_POOLS descriptors */
+    nv_state_word *state;      /* NV_CHUNK_WORDS entries */
+    uint64_t *white;           /* NV_CHUNK_WORDS entries, meaningful during a marking */
+    uint32_t *index;           /* NV_INDEX_BYTES, or NULL */
+    struct nv_chunk *next_indexed;
+    struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
+    uint64_t free_mask;        /* pools that are free */
+    uint64_t dirty_mask;       /* ... of which these have memory that can be given back */
+    uint32_t epoch;            /* of the list links above; another: not in a list */
+    bool is_arena;
+    bool has_middle;           /* some state here may be NV_STATE_MIDDLE */
+} nv_chunk;
+
+/* Descriptors come in slabs, so that their white tables are adjacent and go
+ * back to the OS in one call. */
+#define NV_SLAB_CHUNKS 32u
+typedef struct nv_slab {
+    struct nv_slab *next;
+    size_t bytes;
+    uint64_t *white; /* NV_SLAB_CHUNKS tables */
+    nv_chunk chunks[NV_SLAB_CHUNKS];
+} nv_slab;
+
+/* One entry of the registry of large blocks (heap/large.c). */
+typedef struct nv_large {
+    void *block;      /* NULL: empty slot */
+    size_t size;
+    uint32_t domain;
+    uint32_t young;   /* index + 1 in neve_heap.young_large; 0: not there */
+} nv_large;
+
+struct neve_heap {
+    /* What the fast paths read, first. */
+    nv_pool *current[NEVE_DOMAINS][NV_CLASSES];
+    uint32_t tag;      /* of a pool of this epoch without flags */
+    unsigned object_starts;
+    nv_pool none;      /* stands in `current` where there is no pool: always full */
+
+    nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
+    nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
+
+    /* Arenas by number of free pools, 1 .. NV_POOLS, at index number - 1; a
+     * set bit says that the list is not empty. The fullest serves first, so
+     * that the others can empty. */
+    nv_chunk *by_free[NV_POOLS];
+    uint64_t by_free_mask;
+    size_t arenas;
+    size_t used_pools;   /* neither free nor of another epoch's arenas */
+    size_t dirty_pools;  /* free pools that keep their memory */
+    size_t retain_bytes;
+    size_t returned_bytes;
+
+    /* Pools of NEVE_DOMAIN_OBJECT that allocation has drawn from since the
+     * list was last taken: where young objects can lie. */
+    nv_pool *touched;
+    bool marking; /* the white tables are live: freeing clears them too */
+
+    neve_large_allocator large;
+    nv_large *large_slots; /* open addressing, linear probing */
+    size_t large_capacity; /* a power of two, or 0 */
+    size_t large_count;
+    size_t large_bytes;
+    void **young_large;    /* large objects since the list was last taken; holes are NULL */
+    size_t young_large_count, young_large_capacity;
+
+    neve_corruption_fn on_corruption;
+    void *on_corruption_ctx;
+    uint64_t fail_in;      /* 1: the next allocation fails; 0: none */
+
+    nv_slab *slabs;
+    nv_chunk *free_chunks; /* unused descriptors */
+    nv_chunk *indexed;     /* chunks that have an index table */
+    size_t table_bytes;    /* mapped for all tables and descriptors */
+    size_t bytes;          /* of this mapping */
+
+    nv_chunk **root[NV_ROOT_ENTRIES];
+};
+
+/* ---- chunk.c: the table of chunks, and side tables ---- */
+
+/* The descriptor of the chunk that holds `address`, or NULL. */
+static inline nv_chunk *nv_chunk_find(const neve_heap *heap, const void *address)
+{
+    uintptr_t number = (uintptr_t)address >> NV_CHUNK_SHIFT;
+    uintptr_t top = number >> NV_LEAF_SHIFT;
+    if (NEVE_UNLIKELY(top >= NV_ROOT_ENTRIES))
+        return NULL;
+    nv_chunk **leaf = heap->root[top];
+    if (NEVE_UNLIKELY(leaf == NULL))
+        return NULL;
+    return leaf[number & (NV_LEAF_ENTRIES - 1)];
+}
+
+/* The same, made if need be; NULL without memory. */
+nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address);
+/* Takes the descriptor out of the table, its bits and pools with it. */
+void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk);
+/* Calls `visit` for each chunk, in address order. */
+void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *arg), void *arg);
+
+static inline unsigned nv_granule(const void *address)
+{
+    return (unsigned)(((uintptr_t)address & (NV_CHUNK_BYTES - 1)) >> NV_GRANULE_SHIFT);
+}
+
+static inline nv_state nv_state_in(const nv_chunk *chunk, const void *object)
+{
+    unsigned granule = nv_granule(object);
+    nv_state_word word = chunk->state[granule / 64];
+    unsigned bit = granule % 64;
+    return (nv_state)(((word.lo >> bit) & 1) | (((word.hi >> bit) & 1) << 1));
+}
+
+/* NV_STATE_YOUNG for whatever the heap does not know. */
+static inline nv_state nv_state_get(const neve_heap *heap, const void *object)
+{
+    const nv_chunk *chunk = nv_chunk_find(heap, object);
+    return chunk == NULL ? NV_STATE_YOUNG : nv_state_in(chunk, object);
+}
+
+/* False without memory for a table (only for objects outside the arenas). */
+bool nv_state_set(neve_heap *heap, void *object, nv_state state);
+
+/* Clears the state and white bits of the objects that can begin in `block`. */
+void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block);
+
+/* Makes chunk->index; false without memory. */
+bool nv_index_ensure(neve_heap *heap, nv_chunk *chunk);
+/* Gives all index tables back; all white tables. */
+void nv_index_drop(neve_heap *heap);
+void nv_white_drop(neve_heap *heap);
+
+/* Mappings that count as side tables and obey neve_heap_fail_alloc_at. */
+void *nv_heap_map(neve_heap *heap, size_t bytes);
+void *nv_heap_remap(neve_heap *heap, void *address, size_t old_bytes, size_t new_bytes);
+void nv_heap_unmap(neve_heap *heap, void *address, size_t bytes);
+
+/* ---- arena.c: arenas and free pools ---- */
+
+/* A pool without a class, from the fullest arena, or from a new one; NULL
+ * without memory. */
+nv_pool *nv_pool_acquire(neve_heap *heap);
+/* Gives an empty pool, in no list, back to its arena, and the arena's memory
+ * to the OS where enough is kept already. */
+void nv_pool_release(neve_heap *heap, nv_pool *pool);
+/* Gives back empty memory until at most `keep_bytes` of it are left. */
+void nv_arena_purge(neve_heap *heap, size_t keep_bytes);
+
+/* ---- pool.c: blocks ---- */
+
+static inline size_t nv_pool_block_bytes(const nv_pool *pool)
+{
+    return (size_t)pool->size_class * NEVE_GRANULE;
+}
+/* Where the blocks of a pool in use begin. */
+static inline char *nv_pool_base(const nv_pool *pool)
+{
+    return (char *)pool->chunk->base + ((size_t)(pool - pool->chunk->pools) << NV_POOL_SHIFT);
+}
+static inline nv_pool *nv_pool_of(const nv_chunk *chunk, const void *block)
+{
+    return &chunk->pools[((uintptr_t)block >> NV_POOL_SHIFT) & (NV_POOLS - 1)];
+}
+/* Sets bit i for each carved block i of the pool that is not free. `bits` has
+ * room for NV_POOL_BYTES / NEVE_GRANULE bits. */
+#define NV_POOL_BITS_WORDS (NV_POOL_BYTES / NEVE_GRANULE / 64)
+void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS]);
+void nv_partial_push(neve_heap *heap, nv_pool *pool);
+
+/* ---- large.c: blocks over NEVE_SMALL_MAX ---- */
+
+void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size);
+void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size);
+nv_large *nv_large_find(const neve_heap *heap, const void *block);
+void nv_large_free(neve_heap *heap, nv_large *entry);
+/* Empties the list of young large objects, keeping the entries that `keep` says. */
+void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), void *arg);
+void nv_large_destroy(neve_heap *heap);
+
+/* ---- fork.c: what the child of a fork inherits ---- */
+
+static inline bool nv_pool_is_foreign_epoch(const neve_heap *heap, const nv_pool *pool)
+{
+    return ((pool->tag ^ heap->tag) & ~NV_POOL_FLAGS) != 0;
+}
+static inline bool nv_chunk_is_listed(const neve_heap *heap, const nv_chunk *chunk)
+{
+    return chunk->epoch == (heap->tag & ~NV_POOL_FLAGS);
+}
+/* First free in a pool of an earlier epoch: holds its free blocks back. */
+void nv_pool_adopt(neve_heap *heap, nv_pool *pool);
+/* Frees a raw block without writing to it. */
+void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void *block);
+/* Whether nv_inherited_free_raw has noted the block as free. */
+bool nv_inherited_is_noted(const nv_chunk *chunk, const nv_pool *pool, const void *block);
+void nv_inherited_forget(nv_chunk *chunk, const nv_pool *pool);
+
+/* ---- heap.c ---- */
+
+/* Calls the hook with the message, then aborts. */
+void nv_corrupt(const neve_heap *heap, const char *message);
+
+/* Whether this allocation is the one that is to fail. */
+static inline bool nv_fails_now(neve_heap *heap)
+{
+#if NEVE_DEBUG >= 1
+    return NEVE_UNLIKELY(heap->fail_in != 0) && --heap->fail_in == 0;
+#else
+    (void)heap;
+    return false;
+#endif
+}
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blocks: the paths that every allocation and every free takes.
+ *
+ * For each domain and size class one pool is current; allocation pops its
+ * free list. An exhausted pool is in no list until one of its blocks is freed;
+ * then it waits in a partial list, at the end, so that it can gather more free
+ * blocks before it is drawn from. A pool hands out its memory for the first
+ * time one OS page's worth of blocks at a time (`carved`), so that what is not
+ * needed is not touched.
+ *
+ * In debug builds a free block carries a mark in its second word, by which a
+ * second free of it is found.
+ */
+#include "heap_internal.h"
+
+#define CARVE_BYTES 4096u
+
+#if NEVE_DEBUG >= 1
+#define FREED_MARK ((uintptr_t)0xf4eeb10cu)
+#endif
+
+static inline void mark_freed(void *block)
+{
+#if NEVE_DEBUG >= 1
+    ((uintptr_t *)block)[1] = FREED_MARK ^ (uintptr_t)block;
+#else
+    (void)block;
+#endif
+}
+
+static inline void mark_allocated(void *block)
+{
+#if NEVE_DEBUG >= 1
+    ((uintptr_t *)block)[1] = 0;
+#else
+    (void)block;
+#endif
+}
+
+static void partial_remove(neve_heap *heap, nv_pool *pool)
+{
+    nv_pool **first = &heap->partial_first[pool->domain][pool->size_class];
+    nv_pool **last = &heap->partial_last[pool->domain][pool->size_class];
+    if (pool->prev != NULL)
+        pool->prev->next = pool->next;
+    else
+        *first = pool->next;
+    if (pool->next != NULL)
+        pool->next->prev = pool->prev;
+    else
+        *last = pool->prev;
+    pool->next = pool->prev = NULL;
+    pool->place = NV_POOL_FULL;
+}
+
+void nv_partial_push(neve_heap *heap, nv_pool *pool)
+{
+    nv_pool **last = &heap->partial_last[pool->domain][pool->size_class];
+    pool->next = NULL;
+    pool->prev = *last;
+    if (*last != NULL)
+        (*last)->next = pool;
+    else
+        heap->partial_first[pool->domain][pool->size_class] = pool;
+    *last = pool;
+    pool->place = NV_POOL_PARTIAL;
+}
+
+/* Links the next page's worth of never used blocks into the free list. */
+static void pool_carve(nv_pool *pool)
+{
+    char *base = nv_pool_base(pool);
+    size_t bytes = nv_pool_block_bytes(pool);
+    unsigned count = CARVE_BYTES / (unsigned)bytes;
+    if (count > (unsigned)(pool->capacity - pool->carved))
+        count = (unsigned)(pool->capacity - pool->carved);
+    char *first = base + pool->carved * bytes;
+    for (unsigned i = 0; i + 1 < count; i++) {
+        *(void **)(void *)(first + i * bytes) = first + (i + 1) * bytes;
+        mark_freed(first + i * bytes);
+    }
+    char *last = first + (count - 1) * bytes;
+    *(void **)(void *)last = pool->free;
+    mark_freed(last);
+    pool->free = first;
+    pool->carved = (uint16_t)(pool->carved + count);
+}
+
+static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_class)
+{
+    nv_pool *pool = nv_pool_acquire(heap);
+    if (pool == NULL)
+        return NULL;
+    pool->free = pool->held = NULL;
+    pool->next = pool->prev = NULL;
+    pool->tag = heap->tag;
+    pool->used = pool->carved = 0;
+    pool->capacity = (uint16_t)(NV_POOL_BYTES / (size_class * NEVE_GRANULE));
+    pool->size_class = (uint8_t)size_class;
+    pool->domain = (uint8_t)domain;
+    return pool;
+}
+
+/* The current pool is exhausted: carve it further, or make another current. */
+static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class)
+{
+    nv_pool *pool = heap->current[domain][size_class];
+    if (pool == &heap->none || pool->carved == pool->capacity) {
+        nv_pool *next = heap->partial_first[domain][size_class];
+        if (next != NULL)
+            partial_remove(heap, next);
+        else if ((next = pool_fresh(heap, domain, size_class)) == NULL)
+            return NULL;
+        if (pool != &heap->none)
+            pool->place = NV_POOL_FULL;
+        pool = next;
+        pool->place = NV_POOL_CURRENT;
+        heap->current[domain][size_class] = pool;
+        if (domain == NEVE_DOMAIN_OBJECT && !pool->is_touched) {
+            pool->is_touched = true;
+            pool->next_touched = heap->touched;
+            heap->touched = pool;
+        }
+    }
+    if (pool->free == NULL)
+        pool_carve(pool);
+    void *block = pool->free;
+    pool->free = *(void **)block;
+    pool->used++;
+    mark_allocated(block);
+    return block;
+}
+
+void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
+{
+    if (nv_fails_now(heap))
+        return NULL;
+    /* One comparison for both: a size of 0 wraps around. */
+    if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
+        unsigned size_class = (unsigned)(size + NEVE_GRANULE - 1) / NEVE_GRANULE;
+        nv_pool *pool = heap->current[domain][size_class];
+        void *block = pool->free;
+        if (NEVE_LIKELY(block != NULL)) {
+            pool->free = *(void **)block;
+            pool->used++;
+            mark_allocated(block);
+            return block;
+        }
+        return alloc_slow(heap, domain, size_class);
+    }
+    if (size == 0)
+        return neve_heap_alloc(heap, domain, 1);
+    return nv_large_alloc(heap, domain, size);
+}
+
+void *neve_heap_calloc(neve_heap *heap, neve_domain domain, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *block = neve_heap_alloc(heap, domain, bytes);
+    if (block != NULL)
+        memset(block, 0, bytes);
+    return block;
+}
+
+/* A block of `pool` was freed, and the pool has become empty or was full. */
+static __attribute__((noinline)) void free_edge(neve_heap *heap, nv_pool *pool)
+{
+    if (pool->place == NV_POOL_CURRENT)
+        return;
+    if (pool->used == 0) {
+        if (pool->place == NV_POOL_PARTIAL)
+            partial_remove(heap, pool);
+        nv_pool_release(heap, pool);
+    } else if (pool->place == NV_POOL_FULL) {
+        nv_partial_push(heap, pool);
+    }
+}
+
+#if NEVE_DEBUG >= 1
+/* Misuse that can be told from the descriptor and the block's mark. */
+static void check_free(const neve_heap *heap, const nv_pool *pool, const void *block)
+{
+    size_t offset = (uintptr_t)block & (NV_POOL_BYTES - 1);
+    if (pool->size_class == 0)
+        nv_corrupt(heap, "freed a block of a pool that is not in use");
+    else if (offset % nv_pool_block_bytes(pool) != 0 ||
+             offset / nv_pool_block_bytes(pool) >= pool->carved)
+        nv_corrupt(heap, "freed an address that is not a block's start");
+    else if (((const uintptr_t *)block)[1] == (FREED_MARK ^ (uintptr_t)block)) {
+        for (const void *at = pool->free; at != NULL; at = *(void *const *)at)
+            if (at == block)
+                nv_corrupt(heap, "freed a block twice");
+    }
+}
+#endif
+
+/* The pool's tag differs from the heap's: it was inherited through a fork, or
+ * holds objects with state bits. */
+static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chunk, nv_pool *pool,
+                                                  void *block)
+{
+    if (nv_pool_is_foreign_epoch(heap, pool))
+        nv_pool_adopt(heap, pool);
+    if ((pool->tag & NV_POOL_HAS_STATE) != 0)
+        nv_bits_clear(heap, chunk, block);
+    if ((pool->tag & NV_POOL_INHERITED) != 0 && pool->domain == NEVE_DOMAIN_RAW) {
+        nv_inherited_free_raw(heap, chunk, pool, block);
+        return;
+    }
+    void *head = pool->free;
+    *(void **)block = head;
+    mark_freed(block);
+    pool->free = block;
+    if (--pool->used == 0 || head == NULL)
+        free_edge(heap, pool);
+}
+
+/* Freed memory that is not in an arena. */
+static __attribute__((noinline)) bool free_other(neve_heap *heap, nv_chunk *chunk, void *block)
+{
+    nv_large *entry = nv_large_find(heap, block);
+    if (chunk != NULL)
+        nv_bits_clear(heap, chunk, block);
+    if (entry == NULL)
+        return false;
+    nv_large_free(heap, entry);
+    return true;
+}
+
+static inline bool free_block(neve_heap *heap, void *block)
+{
+    nv_chunk *chunk = nv_chunk_find(heap, block);
+    if (NEVE_UNLIKELY(chunk == NULL || !chunk->is_arena))
+        return free_other(heap, chunk, block);
+    nv_pool *pool = nv_pool_of(chunk, block);
+#if NEVE_DEBUG >= 1
+    check_free(heap, pool, block);
+#endif
+    if (NEVE_UNLIKELY(pool->tag != heap->tag)) {
+        free_tagged(heap, chunk, pool, block);
+        return true;
+    }
+    void *head = pool->free;
+    *(void **)block = head;
+    mark_freed(block);
+    pool->free = block;
+    if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
+        free_edge(heap, pool);
+    return true;
+}
+
+bool neve_heap_try_free(neve_heap *heap, void *block)
+{
+    return block == NULL || free_block(heap, block);
+}
+
+void neve_heap_free(neve_heap *heap, void *block)
+{
+    if (block != NULL && NEVE_UNLIKELY(!free_block(heap, block)))
+        nv_corrupt(heap, "freed a block that the heap does not own");
+}
+
+size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
+{
+    const nv_chunk *chunk = nv_chunk_find(heap, block);
+    if (chunk != NULL && chunk->is_arena) {
+        const nv_pool *pool = nv_pool_of(chunk, block);
+        size_t offset = (uintptr_t)block & (NV_POOL_BYTES - 1);
+        if (pool->size_class == 0 || offset % nv_pool_block_bytes(pool) != 0 ||
+            offset / nv_pool_block_bytes(pool) >= pool->carved)
+            return 0;
+        return nv_pool_block_bytes(pool);
+    }
+    const nv_large *entry = nv_large_find(heap, block);
+    return entry == NULL ? 0 : entry->size;
+}
+
+bool neve_heap_owns(const neve_heap *heap, const void *block)
+{
+    return block != NULL && neve_heap_usable_size(heap, block) != 0;
+}
+
+void *neve_heap_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size)
+{
+    if (block == NULL)
+        return neve_heap_alloc(heap, domain, size);
+    size_t old = neve_heap_usable_size(heap, block);
+    if (NEVE_UNLIKELY(old == 0)) {
+        nv_corrupt(heap, "realloc of a block that the heap does not own");
+        return NULL;
+    }
+    if (old <= NEVE_SMALL_MAX) {
+        /* In place while the class fits, unless over a quarter would be lost. */
+        if (size <= old && size + old / 4 + NEVE_GRANULE > old)
+            return block;
+    } else if (size > NEVE_SMALL_MAX) {
+        return nv_large_realloc(heap, domain, block, size);
+    }
+    void *moved = neve_heap_alloc(heap, domain, size);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, block, size < old ? size : old);
+    neve_heap_free(heap, block);
+    return moved;
+}
+
+void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
+{
+    const char *base = nv_pool_base(pool);
+    size_t bytes = nv_pool_block_bytes(pool);
+    memset(bits, 0, NV_POOL_BITS_WORDS * sizeof *bits);
+    for (unsigned i = 0; i < pool->carved / 64u; i++)
+        bits[i] = ~(uint64_t)0;
+    if (pool->carved % 64 != 0)
+        bits[pool->carved / 64] = ((uint64_t)1 << (pool->carved % 64)) - 1;
+    /* Division by the block size as a multiplication: offsets are below 2^14
+     * and exact multiples, so 2^26 of precision suffice. */
+    uint64_t inverse = (((uint64_t)1 << 26) + bytes - 1) / bytes;
+    const void *lists[2] = {pool->free, pool->held};
+    for (unsigned l = 0; l < 2; l++) {
+        for (const void *at = lists[l]; at != NULL; at = *(void *const *)at) {
+            uint64_t number = ((uint64_t)((const char *)at - base) * inverse) >> 26;
+            bits[number / 64] &= ~((uint64_t)1 << (number % 64));
+        }
+    }
+}
