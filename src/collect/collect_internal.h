@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The collector's structures, for its own files and for layers above it.
+ *
+ * One collection runs through these files in this order:
+ *
+ *   collector.c  a safe point finds that a threshold was crossed, or somebody
+ *                asks; decides which generations; statistics and listeners
+ *   nominate.c   a nominator (begin / step / finish) fills `candidates`
+ *   mark.c       the full nominator's marking from the host's roots
+ *   verify.c     trial deletion: which candidates are dead
+ *   reclaim.c    weak references, finalizers, verification again, clearing
+ *
+ * Generations of objects, as the side table's states show them:
+ *
+ *   from       event                                   to
+ *   (new)      allocation                              young
+ *   young      survives a collection of 0              middle
+ *   young,     survives a collection of 1 or 2         old
+ *   middle
+ *   any        found dead, or freed                    (young: no bits)
+ *   any        freeze                                  permanent
+ *   permanent  unfreeze                                old
+ *
+ * Hosts that gather their young objects themselves keep the middle generation
+ * themselves too: their objects go from young to old in the table.
+ *
+ * Invariants (numbers are the design's): 1, no file here writes to an object
+ * but through the host's functions; 2, only verify.c decides what is dead; 5,
+ * an object that a vector names is alive as long as the vector is used, since
+ * either no code of the mutator runs meanwhile, or the collector has retained
+ * it (reclaim.c).
+ */
+#ifndef NV_COLLECT_INTERNAL_H
+#define NV_COLLECT_INTERNAL_H
+
+#include "heap/heap_internal.h"
+#include "neve/collect.h"
+
+/* A growable array of objects, in mappings of its own: a collection may have
+ * to hold millions of entries for some milliseconds. */
+typedef struct nv_vec {
+    void **items;
+    size_t count;
+    size_t capacity;
+} nv_vec;
+
+/* What small vectors keep for the next collection. */
+#define NV_VEC_KEEP_BYTES ((size_t)64 << 10)
+
+bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity);
+void nv_vec_trim(neve_heap *heap, nv_vec *vec);    /* empties; frees if large */
+void nv_vec_destroy(neve_heap *heap, nv_vec *vec);
+
+static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
+{
+    if (NEVE_UNLIKELY(vec->count == vec->capacity) &&
+        !nv_vec_reserve(heap, vec, vec->capacity + 1))
+        return false;
+    vec->items[vec->count++] = item;
+    return true;
+}
+
+/* Where candidates' numbers are found by address: a hash table up to
+ * NV_HASH_CANDIDATES of them (young collections touch few pages that way), the
+ * index tables of the chunks beyond. */
+#define NV_HASH_CANDIDATES 32768u
+typedef struct nv_candidate_map {
+    uint32_t *slots; /* hash table: number + 1, or 0 */
+    size_t slot_bytes; /* mapped */
+    uint32_t mask;   /* slots in use - 1; 0: the index tables are used */
+    void *const *objects;
+} nv_candidate_map;
+
+struct neve_gather {
+    neve_collector *collector;
+    nv_vec *into;
+    bool failed;
+};
+
+struct neve_collector {
+    neve_heap *heap;
+    const neve_host *host;
+    void *ctx;
+    neve_eval_breaker *breaker;
+    neve_eval_breaker own_breaker;
+    neve_listener listener;
+
+    uint32_t thresholds[NEVE_GENERATIONS];
+    uint32_t counts[NEVE_GENERATIONS]; /* 0: allocations less deallocations; then collections */
+    size_t long_lived_total, long_lived_pending;
+    bool is_enabled, is_collecting, is_stressed;
+
+    nv_vec young;       /* gathered */
+    nv_vec candidates;  /* nominated; after verification the dead come first */
+    nv_vec untrackable; /* see neve_host.is_untrackable */
+    nv_vec stack;       /* grey objects of the marking or of the rescue */
+    nv_vec condemned;   /* retained; cleared up to condemned_at */
+    size_t condemned_at, condemned_kept;
+    uint32_t *refs;     /* gc_refs of the candidates */
+    size_t refs_bytes;
+    nv_candidate_map map;
+    bool map_is_live;   /* the map holds exactly the condemned: for is_condemned */
+
+    size_t mark_edges;    /* charged by the marking since its last step */
+    size_t mark_fresh;    /* objects newly reached by the current traversal */
+    void *mark_object;    /* traversed in part */
+    size_t mark_cursor;
+    size_t marked;
+
+    neve_collection current;
+    neve_generation_stats stats[NEVE_GENERATIONS];
+    uint64_t failed;
+};
+
+/* ---- nominate.c ---- */
+
+typedef struct nv_nominator {
+    const char *name;
+    /* Begins to look for candidates in generations 0 .. generation. */
+    neve_status (*begin)(neve_collector *c, int generation);
+    /* Goes on for about `budget` edges; true when there is nothing left to do. */
+    bool (*step)(neve_collector *c, size_t budget);
+    /* Fills c->candidates. */
+    neve_status (*finish)(neve_collector *c, int generation);
+} nv_nominator;
+
+extern const nv_nominator nv_nominate_generation; /* generations 0 .. 1, all of them */
+extern const nv_nominator nv_nominate_full;       /* all, less what a marking reaches */
+
+/* Fills `into` with the tracked objects of generations 0 .. generation (<= 1). */
+neve_status nv_gather(neve_collector *c, int generation, nv_vec *into);
+/* These pools' objects have been given a generation: forget who was touched. */
+void nv_touched_reset(neve_collector *c, int generation);
+bool nv_is_tracked(const neve_collector *c, void *object);
+/* Sets the state of many; false if a table could not be made for one of them. */
+bool nv_states_set(neve_collector *c, void *const *objects, size_t n, nv_state state);
+/* Old and permanent objects, by counting bits. */
+void nv_count_states(const neve_heap *heap, size_t *old, size_t *frozen);
+
+/* ---- mark.c ---- */
+
+/* Colours everything old and permanent white, then the host's roots grey. */
+void nv_mark_begin(neve_collector *c);
+bool nv_mark_step(neve_collector *c, size_t budget);
+/* White old objects, in address order, appended to `into`. */
+neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);
+void nv_mark_finish(neve_collector *c);
+bool nv_mark_is_white(const neve_collector *c, const void *object);
+void nv_mark_blacken(neve_collector *c, const void *object);
+
+/* ---- verify.c ---- */
+
+typedef struct nv_verdict {
+    size_t dead;          /* objects[0 .. dead) */
+    size_t uncollectable; /* the next so many */
+} nv_verdict;
+
+/* Trial deletion over the `n` objects, on each of which the collector itself
+ * holds `held` references. Reorders them: the dead, then the uncollectable,
+ * then the rest, each in their previous order. The map of candidates is left
+ * holding the dead if `keep_map`. NEVE_ENOMEM: nothing is known. */
+neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held, bool keep_map,
+                      nv_verdict *verdict);
+/* Only makes the map of candidates, and room for c->refs. */
+neve_status nv_verify_map(neve_collector *c, void **objects, size_t n);
+/* Drops the map and what the verification had mapped. */
+void nv_verify_finish(neve_collector *c);
+uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0: none */
+
+/* ---- reclaim.c ---- */
+
+/* Takes the dead candidates [0 .. dead) through weak references, finalizers and
+ * the second verification, and condemns what is still dead. */
+void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation);
+/* Clears about `budget` condemned objects; true when none is left. */
+bool nv_reclaim_step(neve_collector *c, size_t budget);
+
+/* ---- check.c ---- */
+
+/* In builds with NEVE_DEBUG >= 2: aborts with the finding if a check fails. */
+void nv_collector_assert_sound(neve_collector *c);
+
+#endif

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The collector's control: safe points, thresholds, the order of a collection,
+ * statistics, listeners.
+ */
+#include "collect_internal.h"
+
+#include <stdlib.h>
+
+#include "platform/os.h"
+
+static const uint32_t default_thresholds[NEVE_GENERATIONS] = {2000, 10, 10};
+
+neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *host_ctx,
+                                  const neve_collector_options *options, neve_collector **out)
+{
+    static const neve_collector_options defaults = {.struct_size = sizeof defaults};
+    if (options == NULL)
+        options = &defaults;
+    if (heap == NULL || host == NULL || out == NULL || options->struct_size != sizeof *options ||
+        host->struct_size != sizeof *host)
+        return NEVE_EINVAL;
+    if (host->read_counts == NULL || host->traverse == NULL || host->retain == NULL ||
+        host->release == NULL || host->clear == NULL || host->type_name == NULL)
+        return NEVE_EINVAL;
+    /* In the heap's RAW domain: the collector lives and dies with its heap. */
+    neve_collector *c = neve_heap_calloc(heap, NEVE_DOMAIN_RAW, 1, sizeof *c);
+    if (c == NULL)
+        return NEVE_ENOMEM;
+    c->heap = heap;
+    c->host = host;
+    c->ctx = host_ctx;
+    c->breaker = options->breaker != NULL ? options->breaker : &c->own_breaker;
+    bool has_thresholds = false;
+    for (int i = 0; i < NEVE_GENERATIONS; i++)
+        has_thresholds |= options->thresholds[i] != 0;
+    neve_collector_set_thresholds(c, has_thresholds ? options->thresholds : default_thresholds);
+    c->is_enabled = true;
+    const char *stress = getenv("NEVE_GC_STRESS");
+#ifdef NEVE_GC_STRESS_DEFAULT
+    c->is_stressed = stress == NULL || strtol(stress, NULL, 10) != 0;
+#else
+    c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
+#endif
+    if (c->is_stressed)
+        neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
+    *out = c;
+    return NEVE_OK;
+}
+
+void neve_collector_destroy(neve_collector *c)
+{
+    if (c == NULL)
+        return;
+    neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
+    neve_heap *heap = c->heap;
+    nv_verify_finish(c);
+    nv_vec_destroy(heap, &c->young);
+    nv_vec_destroy(heap, &c->candidates);
+    nv_vec_destroy(heap, &c->untrackable);
+    nv_vec_destroy(heap, &c->stack);
+    nv_vec_destroy(heap, &c->condemned);
+    nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
+    nv_heap_unmap(heap, c->refs, c->refs_bytes);
+    neve_heap_free(heap, c);
+}
+
+/* ---- the order of a collection ---- */
+
+/* Survivors of a collection of 0 .. generation < 2 move up. */
+static void promote_survivors(neve_collector *c, void **survivors, size_t n, int generation)
+{
+    if (c->host->untrack != NULL)
+        n = c->host->untrack(c->ctx, survivors, n, false);
+    int to = generation + 1;
+    if (c->host->promote != NULL)
+        c->host->promote(c->ctx, survivors, n, to);
+    if (to == 2) {
+        nv_states_set(c, survivors, n, NV_STATE_OLD);
+        c->long_lived_pending += n;
+    } else if (c->host->gather == NULL) {
+        nv_states_set(c, survivors, n, NV_STATE_MIDDLE);
+    }
+}
+
+/* The full collection's survivors are old already. Objects that can be in no
+ * cycle leave the collector's care: among the formerly young in the order in
+ * which they were made, then among those that the marking noted. */
+static void untrack_survivors(neve_collector *c)
+{
+    if (c->host->untrack == NULL)
+        return;
+    size_t kept = 0;
+    for (size_t i = 0; i < c->young.count; i++)
+        if (nv_candidate_number(c, c->young.items[i]) == 0)
+            c->young.items[kept++] = c->young.items[i];
+    c->host->untrack(c->ctx, c->young.items, kept, true);
+    c->host->untrack(c->ctx, c->untrackable.items, c->untrackable.count, true);
+}
+
+static neve_status nominate(neve_collector *c, int generation)
+{
+    const nv_nominator *nominator =
+        generation >= 2 ? &nv_nominate_full : &nv_nominate_generation;
+    neve_status status = nominator->begin(c, generation);
+    if (status != NEVE_OK)
+        return status;
+    while (!nominator->step(c, SIZE_MAX))
+        continue;
+    return nominator->finish(c, generation);
+}
+
+/* Reports those on which references besides the collector's own are left. */
+static void report_uncollectable(neve_collector *c, void **objects, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t count;
+        c->host->read_counts(c->ctx, &objects[i], 1, &count);
+        if (count > 1) {
+            void *object = objects[i];
+            objects[i] = objects[left];
+            objects[left++] = object;
+        }
+    }
+    c->current.uncollectable += left;
+    if (left > 0 && c->host->report_uncollectable != NULL)
+        c->host->report_uncollectable(c->ctx, objects, left, NEVE_UNCOLLECTABLE_FINALIZER);
+    c->host->release(c->ctx, objects, n);
+}
+
+static neve_status collect(neve_collector *c, int generation)
+{
+    neve_collection *current = &c->current;
+    c->candidates.count = c->young.count = c->untrackable.count = 0;
+    c->marked = 0;
+    neve_status status = nominate(c, generation);
+    current->marked = c->marked;
+    current->candidates = c->candidates.count;
+    uint64_t nominated = nv_os_now_ns();
+    current->nominate_ns = nominated - current->start_ns;
+    if (status != NEVE_OK)
+        return status;
+
+    nv_verdict verdict;
+    status = nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
+    uint64_t verified = nv_os_now_ns();
+    current->verify_ns = verified - nominated;
+    if (status != NEVE_OK)
+        return status;
+
+    /* No code of the mutator has run since the candidates were nominated. */
+    void **uncollectable = c->candidates.items + verdict.dead;
+    void **survivors = uncollectable + verdict.uncollectable;
+    size_t survivor_count = c->candidates.count - verdict.dead - verdict.uncollectable;
+    if (generation >= 2) {
+        untrack_survivors(c);
+    } else {
+        promote_survivors(c, survivors, survivor_count, generation);
+        nv_touched_reset(c, generation);
+    }
+    int to_generation = generation < 2 ? generation + 1 : 2;
+    if (verdict.uncollectable > 0) {
+        nv_states_set(c, uncollectable, verdict.uncollectable, NV_STATE_OLD);
+        if (c->host->promote != NULL)
+            c->host->promote(c->ctx, uncollectable, verdict.uncollectable, 2);
+        /* Held until the others are gone: what was referred to by the dead
+         * only dies with them. */
+        c->host->retain(c->ctx, uncollectable, verdict.uncollectable);
+    }
+    if (generation >= 2) {
+        size_t old, frozen;
+        nv_count_states(c->heap, &old, &frozen);
+        c->long_lived_total = old - (verdict.dead < old ? verdict.dead : old);
+        c->long_lived_pending = 0;
+    }
+    nv_reclaim_begin(c, verdict.dead, to_generation);
+    nv_verify_finish(c);
+    while (!nv_reclaim_step(c, SIZE_MAX))
+        continue;
+    if (verdict.uncollectable > 0)
+        report_uncollectable(c, uncollectable, verdict.uncollectable);
+    current->reclaim_ns = nv_os_now_ns() - verified;
+    return NEVE_OK;
+}
+
+static neve_status collect_and_record(neve_collector *c, int generation, bool is_explicit,
+                                      neve_collection *result)
+{
+    if (c->is_collecting)
+        return NEVE_EBUSY;
+    c->is_collecting = true;
+    neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
+    while (!nv_reclaim_step(c, SIZE_MAX))
+        continue;
+    nv_collector_assert_sound(c);
+
+    neve_collection *current = &c->current;
+    *current = (neve_collection){
+        .generation = generation, .is_explicit = is_explicit, .start_ns = nv_os_now_ns()};
+    if (c->listener.begin != NULL)
+        c->listener.begin(c->listener.ctx, current);
+    for (int i = 0; i <= generation; i++)
+        c->counts[i] = 0;
+    if (generation + 1 < NEVE_GENERATIONS)
+        c->counts[generation + 1]++;
+
+    neve_status status = collect(c, generation);
+    if (status != NEVE_OK && c->heap->marking)
+        nv_mark_finish(c);
+    nv_verify_finish(c);
+    nv_vec_trim(c->heap, &c->young);
+    nv_vec_trim(c->heap, &c->candidates);
+    nv_vec_trim(c->heap, &c->untrackable);
+    current->duration_ns = nv_os_now_ns() - current->start_ns;
+    c->is_collecting = false;
+
+    if (status == NEVE_OK) {
+        neve_generation_stats *stats = &c->stats[generation];
+        stats->collections++;
+        stats->collected += current->collected;
+        stats->uncollectable += current->uncollectable;
+        stats->time_ns += current->duration_ns;
+        if (stats->longest_pause_ns < current->duration_ns)
+            stats->longest_pause_ns = current->duration_ns;
+        if (c->listener.end != NULL)
+            c->listener.end(c->listener.ctx, current);
+    } else {
+        c->failed++;
+        if (c->listener.failed != NULL)
+            c->listener.failed(c->listener.ctx, current, status);
+    }
+    if (c->is_stressed)
+        neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
+    if (result != NULL)
+        *result = *current;
+    nv_collector_assert_sound(c);
+    return status;
+}
+
+neve_status neve_collect(neve_collector *c, int generation, neve_collection *result)
+{
+    if (generation < 0 || generation >= NEVE_GENERATIONS)
+        return NEVE_EINVAL;
+    return collect_and_record(c, generation, true, result);
+}
+
+/* ---- safe points ---- */
+
+void neve_collector_count_alloc(neve_collector *c)
+{
+    if (NEVE_UNLIKELY(++c->counts[0] > c->thresholds[0]) && c->thresholds[0] != 0 &&
+        c->is_enabled && !c->is_collecting)
+        neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
+}
+
+void neve_collector_count_free(neve_collector *c)
+{
+    if (c->counts[0] > 0)
+        c->counts[0]--;
+}
+
+void neve_collector_safepoint(neve_collector *c)
+{
+    if (c->is_collecting)
+        return;
+    if (!c->is_stressed)
+        neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
+    if (!c->is_enabled || c->thresholds[0] == 0)
+        return;
+    if (c->is_stressed) {
+        collect_and_record(c, 2, false, NULL);
+        return;
+    }
+    if (c->counts[0] <= c->thresholds[0])
+        return; /* enough was freed since the event was set */
+    int generation = 0;
+    for (int i = NEVE_GENERATIONS - 1; i > 0; i--) {
+        if (c->counts[i] <= c->thresholds[i])
+            continue;
+        /* The 25% rule: full collections at a constant ratio of growth make
+         * their total cost linear in the number of objects created. */
+        if (i == NEVE_GENERATIONS - 1 && c->long_lived_pending < c->long_lived_total / 4)
+            continue;
+        generation = i;
+        break;
+    }
+    collect_and_record(c, generation, false, NULL);
+}
+
+void neve_collector_drain(neve_collector *c)
+{
+    if (c->is_collecting)
+        return;
+    c->is_collecting = true;
+    while (!nv_reclaim_step(c, SIZE_MAX))
+        continue;
+    c->is_collecting = false;
+}
+
+/* ---- settings ---- */
+
+neve_eval_breaker *neve_collector_breaker(neve_collector *c)
+{
+    return c->breaker;
+}
+
+void neve_collector_enable(neve_collector *c)
+{
+    c->is_enabled = true;
+    if (c->is_stressed || (c->thresholds[0] != 0 && c->counts[0] > c->thresholds[0]))
+        neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
+}
+
+void neve_collector_disable(neve_collector *c)
+{
+    c->is_enabled = false;
+}
+
+bool neve_collector_is_enabled(const neve_collector *c)
+{
+    return c->is_enabled;
+}
+
+bool neve_collector_is_collecting(const neve_collector *c)
+{
+    return c->is_collecting;
+}
+
+void neve_collector_set_thresholds(neve_collector *c, const uint32_t thresholds[NEVE_GENERATIONS])
+{
+    memcpy(c->thresholds, thresholds, sizeof c->thresholds);
+}
+
+void neve_collector_get_thresholds(const neve_collector *c, uint32_t thresholds[NEVE_GENERATIONS])
+{
+    memcpy(thresholds, c->thresholds, sizeof c->thresholds);
+}
+
+void neve_collector_set_listener(neve_collector *c, const neve_listener *listener)
+{
+    c->listener = listener != NULL ? *listener : (neve_listener){0};
+}
+
+/* ---- statistics ---- */
+
+void neve_collector_get_stats(const neve_collector *collector, neve_collector_stats *stats)
+{
+    /* Gathering needs a vector; one of its own, for a collection may be on. */
+    neve_collector *c = (neve_collector *)(uintptr_t)collector;
+    memset(stats, 0, sizeof *stats);
+    memcpy(stats->generations, c->stats, sizeof c->stats);
+    for (int i = 0; i < NEVE_GENERATIONS; i++) {
+        stats->generations[i].threshold = c->thresholds[i];
+        stats->generations[i].count = c->counts[i];
+    }
+    nv_count_states(c->heap, &stats->generations[2].objects, &stats->frozen);
+    nv_vec young = {0};
+    if (nv_gather(c, 0, &young) == NEVE_OK) {
+        stats->generations[0].objects = young.count;
+        young.count = 0;
+        if (nv_gather(c, 1, &young) == NEVE_OK)
+            stats->generations[1].objects = young.count - stats->generations[0].objects;
+    }
+    nv_vec_destroy(c->heap, &young);
+    stats->long_lived_total = c->long_lived_total;
+    stats->long_lived_pending = c->long_lived_pending;
+    stats->condemned = c->condemned.count - c->condemned_at;
+    stats->failed = c->failed;
+}
+
+void neve_collector_get_long_lived(const neve_collector *c, size_t *total, size_t *pending)
+{
+    *total = c->long_lived_total;
+    *pending = c->long_lived_pending;
+}
+
+void neve_collector_set_long_lived(neve_collector *c, size_t total, size_t pending)
+{
+    c->long_lived_total = total;
+    c->long_lived_pending = pending;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reclaiming what verification has proved dead:
+ *
+ *   1. take the dead out of every listing, and one reference to each, so that
+ *      no finalizer can free an object that a vector here still names
+ *   2. clear weak references to them; call the callbacks of those that live on
+ *   3. run the finalizers
+ *   4. verify again: what a callback or finalizer revived goes back, old
+ *   5. clear all weak references to what is still dead again: a finalizer may
+ *      have made new ones, and the mutator must never be handed an object that
+ *      is being cleared
+ *   6. clear, and drop the references, in steps: from here on the mutator may
+ *      run in between, for nothing leads to the condemned any more
+ *
+ * Since the collector holds a reference on every condemned object, clearing
+ * one never frees another: a chain of a million nodes cannot cascade. An
+ * object that something still refers to after it was cleared (a tuple, which
+ * has no clear function, whose holder comes later) is kept until the end, and
+ * then goes back to the old generation if it is still referred to.
+ */
+#include "collect_internal.h"
+
+#include "platform/os.h"
+
+/* Entries [0, condemned_kept) of the queue: cleared, but still referred to.
+ * Entries [condemned_at, count): not cleared yet. Between them: released. */
+
+static void restore(neve_collector *c, void *const *objects, size_t n, int generation)
+{
+    if (n == 0)
+        return;
+    nv_states_set(c, objects, n,
+                  generation == 2          ? NV_STATE_OLD
+                  : c->host->gather != NULL ? NV_STATE_YOUNG
+                                            : NV_STATE_MIDDLE);
+    if (c->host->promote != NULL)
+        c->host->promote(c->ctx, objects, n, generation);
+}
+
+void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
+{
+    if (dead == 0)
+        return;
+    void **objects = c->candidates.items;
+    nv_states_set(c, objects, dead, NV_STATE_YOUNG);
+    if (c->host->condemn != NULL)
+        c->host->condemn(c->ctx, objects, dead);
+    c->host->retain(c->ctx, objects, dead);
+
+    if (c->host->clear_weakrefs != NULL)
+        c->current.collected +=
+            c->host->clear_weakrefs(c->ctx, objects, dead, NEVE_WEAKREFS_BEFORE_FINALIZERS);
+    if (c->host->finalize != NULL)
+        c->host->finalize(c->ctx, objects, dead);
+    nv_verify_finish(c);
+
+    uint64_t before = nv_os_now_ns();
+    nv_verdict verdict;
+    neve_status status = nv_verify(c, objects, dead, 1, true, &verdict);
+    c->current.verify_ns += nv_os_now_ns() - before;
+    /* Without memory to verify again nothing may be cleared: all of them go
+     * back. The finalizers have run, once; nothing else is lost. */
+    size_t still_dead = status == NEVE_OK ? verdict.dead : 0;
+    size_t revived = dead - still_dead;
+    if (status != NEVE_OK)
+        c->failed++;
+    if (still_dead > 0 && c->host->clear_weakrefs != NULL)
+        c->host->clear_weakrefs(c->ctx, objects, still_dead, NEVE_WEAKREFS_AFTER_FINALIZERS);
+    nv_verify_finish(c);
+
+    if (still_dead > 0 &&
+        !nv_vec_reserve(c->heap, &c->condemned, c->condemned.count + still_dead)) {
+        c->failed++;
+        revived = dead;
+        still_dead = 0;
+    }
+    restore(c, objects + still_dead, revived, to_generation);
+    c->current.resurrected += revived;
+    c->current.collected += still_dead;
+    if (still_dead > 0) {
+        memcpy(c->condemned.items + c->condemned.count, objects, still_dead * sizeof(void *));
+        c->condemned.count += still_dead;
+    }
+    /* Last, since it may free: the revived can die right here. */
+    if (revived > 0)
+        c->host->release(c->ctx, objects + still_dead, revived);
+}
+
+#define BATCH ((size_t)64)
+
+/* Clears the next batch and releases what is then free of other references. */
+static void clear_batch(neve_collector *c)
+{
+    uint32_t counts[BATCH];
+    void *batch[BATCH];
+    size_t n = c->condemned.count - c->condemned_at;
+    if (n > BATCH)
+        n = BATCH;
+    memcpy(batch, c->condemned.items + c->condemned_at, n * sizeof(void *));
+    c->host->clear(c->ctx, batch, n);
+    c->host->read_counts(c->ctx, batch, n, counts);
+    c->condemned_at += n;
+    size_t free_now = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (counts[i] > 1)
+            c->condemned.items[c->condemned_kept++] = batch[i];
+        else
+            batch[free_now++] = batch[i];
+    }
+    c->host->release(c->ctx, batch, free_now);
+}
+
+/* Releases the kept ones, as long as one release sets others free; what is
+ * left then is alive, or in a cycle that nothing could break. */
+static void release_kept(neve_collector *c)
+{
+    void **kept = c->condemned.items;
+    bool progress = true;
+    while (progress && c->condemned_kept > 0) {
+        progress = false;
+        size_t n = c->condemned_kept, left = 0;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t count;
+            void *object = kept[i];
+            c->host->read_counts(c->ctx, &object, 1, &count);
+            if (count > 1) {
+                kept[left++] = object;
+                continue;
+            }
+            c->host->release(c->ctx, &object, 1);
+            progress = true;
+        }
+        c->condemned_kept = left;
+    }
+    size_t n = c->condemned_kept;
+    if (n == 0)
+        return;
+    restore(c, kept, n, 2);
+    if (c->host->report_uncollectable != NULL) {
+        size_t counted =
+            c->host->report_uncollectable(c->ctx, kept, n, NEVE_UNCOLLECTABLE_UNCLEARED);
+        c->current.uncollectable += counted;
+        c->current.collected -= counted < c->current.collected ? counted : c->current.collected;
+    }
+    c->condemned_kept = 0;
+    c->host->release(c->ctx, kept, n);
+}
+
+bool nv_reclaim_step(neve_collector *c, size_t budget)
+{
+    size_t cleared = 0;
+    while (c->condemned_at < c->condemned.count) {
+        if (cleared >= budget)
+            return false;
+        clear_batch(c);
+        cleared += BATCH;
+    }
+    release_kept(c);
+    nv_vec_trim(c->heap, &c->condemned);
+    c->condemned_at = 0;
+    return true;
+}

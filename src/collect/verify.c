@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verification: exact trial deletion restricted to a set of candidates, in one
+ * go, with the mutator stopped (invariant 2).
+ *
+ *   1. gc_refs := reference count, for each candidate
+ *   2. subtract every reference that a candidate holds on a candidate
+ *   3. whoever is left with references is held from outside: rescue it, and
+ *      all candidates that it reaches
+ *   4. the rest refers only to itself: dead
+ *
+ * As in CPython's collector, but with gc_refs in a vector by candidate number,
+ * and the number found through a map keyed by address, so that no object is
+ * written and non-candidates are not even read.
+ *
+ * A reference that `traverse` does not report leaves gc_refs above zero: the
+ * object survives. One reported too often would make a live object look dead:
+ * where gc_refs would fall below zero, the object is taken as held from
+ * outside, and debug builds stop with the types' names.
+ */
+#include "collect_internal.h"
+
+#include <stdio.h>
+
+#include "platform/os.h"
+
+/* What gc_refs can hold besides counts. */
+#define REFS_HELD NEVE_COUNT_HELD          /* not to be trusted: held from outside */
+#define REFS_REACHED (UINT32_MAX - 1)      /* held from outside, and traversed or to be */
+#define REFS_UNCOLLECTABLE (UINT32_MAX - 2)
+#define REFS_MAX (UINT32_MAX - 3)
+
+/* ---- the map from addresses to numbers ---- */
+
+static uint32_t hash_of(const void *object)
+{
+    return (uint32_t)((((uint64_t)(uintptr_t)object >> 5) * 0x9e3779b97f4a7c15u) >> 40);
+}
+
+static void hash_insert(nv_candidate_map *map, const void *object, uint32_t number)
+{
+    uint32_t i = hash_of(object) & map->mask;
+    while (map->slots[i] != 0)
+        i = (i + 1) & map->mask;
+    map->slots[i] = number;
+}
+
+static inline uint32_t hash_find(const nv_candidate_map *map, const void *object)
+{
+    for (uint32_t i = hash_of(object) & map->mask;; i = (i + 1) & map->mask) {
+        uint32_t number = map->slots[i];
+        if (number == 0 || map->objects[number - 1] == object)
+            return number;
+    }
+}
+
+static inline uint32_t *index_slot(const nv_chunk *chunk, const void *object)
+{
+    return &chunk->index[((uintptr_t)object & (NV_CHUNK_BYTES - 1)) >> NV_INDEX_SHIFT];
+}
+
+static inline uint32_t index_find(const neve_collector *c, const void *object)
+{
+    const nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    if (chunk == NULL || chunk->index == NULL)
+        return 0;
+    uint32_t number = *index_slot(chunk, object);
+    if (number != 0 && NEVE_UNLIKELY(c->map.objects[number - 1] != object))
+        return 0; /* a leaf in the same 32 bytes as a candidate's head */
+    return number;
+}
+
+uint32_t nv_candidate_number(const neve_collector *c, const void *object)
+{
+    if (c->map.objects == NULL)
+        return 0;
+    return c->map.mask != 0 ? hash_find(&c->map, object) : index_find(c, object);
+}
+
+static bool map_build(neve_collector *c, void *const *objects, size_t n)
+{
+    nv_candidate_map *map = &c->map;
+    map->objects = objects;
+    map->mask = 0;
+    if (n <= NV_HASH_CANDIDATES) {
+        uint32_t slots = 64;
+        while (slots < 2 * n)
+            slots *= 2;
+        size_t bytes = slots * sizeof(uint32_t);
+        if (map->slot_bytes < bytes) {
+            nv_heap_unmap(c->heap, map->slots, map->slot_bytes);
+            size_t wanted = bytes < 4096 ? 4096 : bytes;
+            map->slots = nv_heap_map(c->heap, wanted);
+            map->slot_bytes = map->slots == NULL ? 0 : wanted;
+            if (map->slots == NULL)
+                return false;
+        } else {
+            memset(map->slots, 0, bytes);
+        }
+        map->mask = slots - 1;
+        for (size_t i = 0; i < n; i++)
+            hash_insert(map, objects[i], (uint32_t)i + 1);
+        return true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        nv_chunk *chunk = nv_chunk_ensure(c->heap, objects[i]);
+        if (chunk == NULL || !nv_index_ensure(c->heap, chunk))
+            return false;
+        *index_slot(chunk, objects[i]) = (uint32_t)i + 1;
+    }
+    return true;
+}
+
+/* The map shall hold objects[0 .. dead) only, of those [0 .. n) it was built of. */
+static void map_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
+{
+    if (c->map.mask != 0) {
+        (void)map_build(c, objects, dead); /* never grows */
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        *index_slot(nv_chunk_find(c->heap, objects[i]), objects[i]) =
+            i < dead ? (uint32_t)i + 1 : 0;
+}
+
+void nv_verify_finish(neve_collector *c)
+{
+    neve_heap *heap = c->heap;
+    c->map.objects = NULL;
+    c->map_is_live = false;
+    nv_index_drop(heap);
+    if (c->map.slot_bytes > NV_VEC_KEEP_BYTES) {
+        nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
+        c->map.slots = NULL;
+        c->map.slot_bytes = 0;
+    }
+    if (c->refs_bytes > NV_VEC_KEEP_BYTES) {
+        nv_heap_unmap(heap, c->refs, c->refs_bytes);
+        c->refs = NULL;
+        c->refs_bytes = 0;
+    }
+    nv_vec_trim(heap, &c->stack);
+}
+
+/* ---- trial deletion ---- */
+
+static void report_too_many(neve_collector *c, void *object)
+{
+#if NEVE_DEBUG >= 1
+    char message[256];
+    snprintf(message, sizeof message,
+             "%s: more references to an object of type '%s' were reported by traverse than its "
+             "count has",
+             c->host->name, c->host->type_name(c->ctx, object));
+    nv_corrupt(c->heap, message);
+#else
+    (void)c;
+    (void)object;
+#endif
+}
+
+static inline void subtract(neve_collector *c, uint32_t number, void *object)
+{
+    if (number == 0)
+        return;
+    uint32_t *refs = &c->refs[number - 1];
+    if (NEVE_LIKELY(*refs - 1 < REFS_MAX)) { /* neither 0 nor held */
+        --*refs;
+    } else if (*refs == 0) {
+        report_too_many(c, object);
+        *refs = REFS_HELD;
+    }
+}
+
+static inline void rescue(neve_collector *c, uint32_t number, void *object)
+{
+    if (number == 0 || c->refs[number - 1] >= REFS_REACHED - 1)
+        return;
+    c->refs[number - 1] = REFS_REACHED;
+    c->stack.items[c->stack.count++] = object; /* reserved: each is pushed once */
+}
+
+/* Each visitor twice, for the two kinds of map: this is the innermost loop. */
+static int visit_subtract_hash(void *object, void *arg)
+{
+    neve_collector *c = arg;
+    subtract(c, hash_find(&c->map, object), object);
+    return 0;
+}
+static int visit_subtract_index(void *object, void *arg)
+{
+    neve_collector *c = arg;
+    subtract(c, index_find(c, object), object);
+    return 0;
+}
+static int visit_rescue_hash(void *object, void *arg)
+{
+    neve_collector *c = arg;
+    rescue(c, hash_find(&c->map, object), object);
+    return 0;
+}
+static int visit_rescue_index(void *object, void *arg)
+{
+    neve_collector *c = arg;
+    rescue(c, index_find(c, object), object);
+    return 0;
+}
+
+static void traverse_whole(neve_collector *c, void *object, neve_visit_fn visit)
+{
+    size_t cursor = 0;
+    do
+        c->host->traverse(c->ctx, object, visit, c, &cursor);
+    while (cursor != 0);
+}
+
+static int visit_uncollectable(void *object, void *arg)
+{
+    neve_collector *c = arg;
+    uint32_t number = nv_candidate_number(c, object);
+    if (number == 0 || c->refs[number - 1] != 0)
+        return 0;
+    c->refs[number - 1] = REFS_UNCOLLECTABLE;
+    c->stack.items[c->stack.count++] = object;
+    return 0;
+}
+
+static size_t find_uncollectable(neve_collector *c, void *const *objects, size_t n)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        if (c->refs[i] == 0 && c->host->is_uncollectable(c->ctx, objects[i]))
+            visit_uncollectable(objects[i], c);
+    while (c->stack.count > 0) {
+        traverse_whole(c, c->stack.items[--c->stack.count], visit_uncollectable);
+        found++;
+    }
+    return found;
+}
+
+static bool reserve(neve_collector *c, size_t n)
+{
+    if (n >= REFS_MAX)
+        return false; /* numbers of candidates are 32 bits wide */
+    if (c->refs_bytes < n * sizeof(uint32_t)) {
+        nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
+        size_t bytes = 4096;
+        while (bytes < n * sizeof(uint32_t))
+            bytes *= 2;
+        c->refs = nv_heap_map(c->heap, bytes);
+        c->refs_bytes = c->refs == NULL ? 0 : bytes;
+        if (c->refs == NULL)
+            return false;
+    }
+    c->stack.count = 0;
+    return nv_vec_reserve(c->heap, &c->stack, n);
+}
+
+neve_status nv_verify_map(neve_collector *c, void **objects, size_t n)
+{
+    if (reserve(c, n) && map_build(c, objects, n))
+        return NEVE_OK;
+    nv_verify_finish(c);
+    return NEVE_ENOMEM;
+}
+
+neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held, bool keep_map,
+                      nv_verdict *verdict)
+{
+    *verdict = (nv_verdict){0};
+    if (n == 0)
+        return NEVE_OK;
+    neve_status status = nv_verify_map(c, objects, n);
+    if (status != NEVE_OK)
+        return status;
+    bool by_hash = c->map.mask != 0;
+
+    c->host->read_counts(c->ctx, objects, n, c->refs);
+    for (size_t i = 0; i < n; i++) {
+        if (c->refs[i] > REFS_MAX)
+            c->refs[i] = REFS_HELD;
+        else
+            c->refs[i] -= c->refs[i] < held ? c->refs[i] : held;
+    }
+    neve_visit_fn subtract_visit = by_hash ? visit_subtract_hash : visit_subtract_index;
+    for (size_t i = 0; i < n; i++)
+        traverse_whole(c, objects[i], subtract_visit);
+
+    neve_visit_fn rescue_visit = by_hash ? visit_rescue_hash : visit_rescue_index;
+    size_t alive = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (c->refs[i] == 0 || c->refs[i] == REFS_REACHED)
+            continue;
+        c->refs[i] = REFS_REACHED;
+        c->stack.items[c->stack.count++] = objects[i];
+        while (c->stack.count > 0) {
+            traverse_whole(c, c->stack.items[--c->stack.count], rescue_visit);
+            alive++;
+        }
+    }
+    if (alive < n && c->host->is_uncollectable != NULL)
+        verdict->uncollectable = find_uncollectable(c, objects, n);
+    verdict->dead = n - alive - verdict->uncollectable;
+
+    /* The dead, the uncollectable, the rest; the stack has room for the two. */
+    if (verdict->dead < n) {
+        size_t dead = 0;
+        void **others = c->stack.items;
+        size_t uncollectable = 0, rest = verdict->uncollectable;
+        for (size_t i = 0; i < n; i++) {
+            if (c->refs[i] == REFS_UNCOLLECTABLE)
+                others[uncollectable++] = objects[i];
+            else if (c->refs[i] != 0)
+                others[rest++] = objects[i];
+        }
+        for (size_t i = 0; i < n; i++)
+            if (c->refs[i] == 0)
+                objects[dead++] = objects[i];
+        memcpy(objects + dead, others, (n - dead) * sizeof(void *));
+        if (keep_map)
+            map_narrow(c, objects, n, dead);
+    }
+    c->map_is_live = keep_map;
+    if (!keep_map)
+        nv_verify_finish(c);
+    return NEVE_OK;
+}
+
+bool neve_collector_is_condemned(const neve_collector *c, const void *object)
+{
+    return c->map_is_live && nv_candidate_number(c, object) != 0;
+}
