@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The functions of the gc module that look at the lists of objects, or at what
+ * CPython's collector found in them.
+ *
+ * They are replaced in the module's method definitions, not in its namespace,
+ * so that programs that imported them earlier get ours as well. The
+ * definitions are shared by all interpreters of the process: for any other
+ * than ours the original is called.
+ */
+#include "neve_python.h"
+
+typedef struct replacement {
+    const char *name;
+    int flags; /* as the original must have them */
+    PyCFunction ours;
+    PyCFunction original; /* NULL: not replaced */
+    PyMethodDef *definition;
+} replacement;
+
+static PyObject *gc_collect(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
+static PyObject *gc_get_objects(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                PyObject *names);
+static PyObject *gc_get_referrers(PyObject *self, PyObject *args);
+static PyObject *gc_freeze(PyObject *self, PyObject *unused);
+static PyObject *gc_unfreeze(PyObject *self, PyObject *unused);
+static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused);
+
+#define FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
+enum { COLLECT, GET_OBJECTS, GET_REFERRERS, FREEZE, UNFREEZE, GET_FREEZE_COUNT, REPLACEMENTS };
+static replacement replacements[REPLACEMENTS] = {
+    [COLLECT] = {"collect", METH_FASTCALL | METH_KEYWORDS, FUNCTION(gc_collect), NULL, NULL},
+    [GET_OBJECTS] = {"get_objects", METH_FASTCALL | METH_KEYWORDS, FUNCTION(gc_get_objects), NULL,
+                     NULL},
+    [GET_REFERRERS] = {"get_referrers", METH_VARARGS, gc_get_referrers, NULL, NULL},
+    [FREEZE] = {"freeze", METH_NOARGS, gc_freeze, NULL, NULL},
+    [UNFREEZE] = {"unfreeze", METH_NOARGS, gc_unfreeze, NULL, NULL},
+    [GET_FREEZE_COUNT] = {"get_freeze_count", METH_NOARGS, gc_get_freeze_count, NULL, NULL},
+};
+
+static bool is_ours(void)
+{
+    return nvpy.interp != NULL && PyInterpreterState_Get() == nvpy.interp;
+}
+
+static PyObject *call_fast(int which, PyObject *self, PyObject *const *args, Py_ssize_t n,
+                           PyObject *names)
+{
+    _PyCFunctionFastWithKeywords original =
+        (_PyCFunctionFastWithKeywords)(void (*)(void))replacements[which].original;
+    return original(self, args, n, names);
+}
+
+static PyObject *gc_collect(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    uint64_t runs = nvpy.runs;
+    PyObject *result = call_fast(COLLECT, self, args, n, names);
+    if (result == NULL || !PyLong_CheckExact(result) || nvpy.runs == runs)
+        return result;
+    /* What CPython's collector found is what was made between start and stop. */
+    Py_ssize_t found = PyLong_AsSsize_t(result) + nvpy.last_found;
+    Py_DECREF(result);
+    return PyLong_FromSsize_t(found);
+}
+
+/* ---- listing objects ---- */
+
+/* A growing array of objects, retained, outside Python's memory. */
+typedef struct collected {
+    PyObject **items;
+    size_t count, capacity;
+    PyObject *wanted; /* get_referrers: the tuple of objects that are looked for */
+    bool failed;
+} collected;
+
+static int add(void *object, void *arg)
+{
+    collected *c = arg;
+    if (c->count == c->capacity) {
+        size_t capacity = c->capacity == 0 ? 1024 : c->capacity * 2;
+        PyObject **grown = PyMem_RawRealloc(c->items, capacity * sizeof *grown);
+        if (grown == NULL) {
+            c->failed = true;
+            return 1;
+        }
+        c->items = grown;
+        c->capacity = capacity;
+    }
+    c->items[c->count++] = Py_NewRef((PyObject *)object);
+    return 0;
+}
+
+static int is_wanted(PyObject *object, void *arg)
+{
+    PyObject *wanted = arg;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(wanted); i++)
+        if (PyTuple_GET_ITEM(wanted, i) == object)
+            return 1;
+    return 0;
+}
+
+static int add_if_referrer(void *object, void *arg)
+{
+    collected *c = arg;
+    if (object == c->wanted)
+        return 0;
+    traverseproc traverse = Py_TYPE((PyObject *)object)->tp_traverse;
+    return traverse(object, is_wanted, c->wanted) != 0 ? add(object, arg) : 0;
+}
+
+static void visit_list(int generation, neve_visit_fn visit, collected *c)
+{
+    PyGC_Head *list = nvpy_list(nvpy.interp, generation);
+    for (PyGC_Head *at = _PyGCHead_NEXT(list); at != list && !c->failed; at = _PyGCHead_NEXT(at))
+        visit(nvpy_object(at), c);
+}
+
+static PyObject *to_list(collected *c)
+{
+    PyObject *list = c->failed ? NULL : PyList_New((Py_ssize_t)c->count);
+    for (size_t i = 0; i < c->count; i++) {
+        if (list != NULL)
+            PyList_SET_ITEM(list, (Py_ssize_t)i, c->items[i]);
+        else
+            Py_DECREF(c->items[i]);
+    }
+    if (c->failed)
+        PyErr_NoMemory();
+    PyMem_RawFree(c->items);
+    return list;
+}
+
+static PyObject *gc_get_objects(PyObject *self, PyObject *const *args, Py_ssize_t n,
+                                PyObject *names)
+{
+    PyObject *argument = Py_None;
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    bool is_understood = is_ours() && n + named <= 1;
+    if (is_understood && named == 1 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "generation") != 0)
+        is_understood = false;
+    if (is_understood && n + named == 1)
+        argument = args[0];
+    /* Generations 0 and 1 are real lists; and errors are the original's. */
+    bool is_old = PyLong_CheckExact(argument) && PyLong_AsLong(argument) == 2;
+    if (!is_understood || (argument != Py_None && !is_old)) {
+        PyErr_Clear();
+        return call_fast(GET_OBJECTS, self, args, n, names);
+    }
+    if (PySys_Audit("gc.get_objects", "n", (Py_ssize_t)(is_old ? 2 : -1)) < 0)
+        return NULL;
+    collected c = {0};
+    for (int i = is_old ? 2 : 0; i < NUM_GENERATIONS; i++)
+        visit_list(i, add, &c);
+    if (!c.failed)
+        neve_collector_walk(nvpy.collector, 2, add, &c);
+    return to_list(&c);
+}
+
+static PyObject *gc_get_referrers(PyObject *self, PyObject *args)
+{
+    if (!is_ours())
+        return replacements[GET_REFERRERS].original(self, args);
+    if (PySys_Audit("gc.get_referrers", "(O)", args) < 0)
+        return NULL;
+    collected c = {.wanted = args};
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        visit_list(i, add_if_referrer, &c);
+    if (!c.failed)
+        neve_collector_walk(nvpy.collector, 2, add_if_referrer, &c);
+    return to_list(&c);
+}
+
+/* ---- the permanent generation ---- */
+
+static PyObject *gc_freeze(PyObject *self, PyObject *unused)
+{
+    if (!is_ours())
+        return replacements[FREEZE].original(self, unused);
+    /* Every list goes, whatever collection is the next. */
+    nvpy.generation = NUM_GENERATIONS - 1;
+    nvpy.has_spliced = false;
+    neve_status status = neve_collector_freeze(nvpy.collector);
+    if (status != NEVE_OK)
+        return nvpy_raise(status, "gc.freeze()");
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        nvpy_gc(nvpy.interp)->generations[i].count = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *gc_unfreeze(PyObject *self, PyObject *unused)
+{
+    if (!is_ours())
+        return replacements[UNFREEZE].original(self, unused);
+    neve_status status = neve_collector_unfreeze(nvpy.collector);
+    if (status != NEVE_OK)
+        return nvpy_raise(status, "gc.unfreeze()");
+    Py_RETURN_NONE;
+}
+
+static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused)
+{
+    if (!is_ours())
+        return replacements[GET_FREEZE_COUNT].original(self, unused);
+    return PyLong_FromSize_t(neve_collector_frozen_count(nvpy.collector));
+}
+
+/* ---- replacing ---- */
+
+bool nvpy_gcmodule_install(void)
+{
+    PyObject *module = PyImport_ImportModule("gc");
+    if (module == NULL)
+        return false;
+    for (int i = 0; i < REPLACEMENTS; i++) {
+        replacement *r = &replacements[i];
+        PyObject *function = PyObject_GetAttrString(module, r->name);
+        if (function == NULL || !PyCFunction_CheckExact(function) ||
+            (r->definition = ((PyCFunctionObject *)function)->m_ml)->ml_flags != r->flags) {
+            if (function != NULL)
+                PyErr_Format(PyExc_RuntimeError, "gc.%s is not the function that neve knows",
+                             r->name);
+            Py_XDECREF(function);
+            Py_DECREF(module);
+            return false;
+        }
+        Py_DECREF(function);
+    }
+    Py_DECREF(module);
+    for (int i = 0; i < REPLACEMENTS; i++) {
+        replacement *r = &replacements[i];
+        r->original = r->definition->ml_meth;
+        r->definition->ml_meth = r->ours;
+    }
+    return true;
+}
+
+void nvpy_gcmodule_leave(void)
+{
+    for (int i = 0; i < REPLACEMENTS; i++) {
+        replacement *r = &replacements[i];
+        if (r->definition != NULL && r->definition->ml_meth == r->ours)
+            r->definition->ml_meth = r->original;
+    }
+}

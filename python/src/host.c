@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CPython's objects as a host of the collector (neve/host.h).
+ *
+ * Every function runs inside the "stop" phase of one of the interpreter's own
+ * collections (takeover.c), when the generation lists are whole again and
+ * `collecting` keeps others from starting.
+ */
+#include "neve_python.h"
+
+static void host_read_counts(void *ctx, void *const *objects, size_t n, uint32_t *counts)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        Py_ssize_t count = Py_REFCNT((PyObject *)objects[i]);
+        counts[i] = count < 0 || (uint64_t)count >= NEVE_COUNT_HELD / 2 ? NEVE_COUNT_HELD
+                                                                        : (uint32_t)count;
+    }
+}
+
+/* Lists and tuples are traversed here, in pieces, without a call for each
+ * object; a list's items may go while it is cleared, so sizes are read anew. */
+#define PIECE 4096
+
+static void traverse_items(PyObject *const *items, Py_ssize_t size, neve_visit_fn visit, void *arg,
+                           size_t *cursor)
+{
+    Py_ssize_t at = (Py_ssize_t)*cursor;
+    Py_ssize_t end = size - at > PIECE ? at + PIECE : size;
+    for (; at < end; at++)
+        if (items[at] != NULL)
+            visit(items[at], arg);
+    *cursor = end < size ? (size_t)end : 0;
+}
+
+static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *arg, size_t *cursor)
+{
+    (void)ctx;
+    PyTypeObject *type = Py_TYPE((PyObject *)object);
+    if (type == &PyList_Type) {
+        PyListObject *list = object;
+        traverse_items(list->ob_item, Py_SIZE(list), visit, arg, cursor);
+    } else if (type == &PyTuple_Type) {
+        PyTupleObject *tuple = object;
+        traverse_items(tuple->ob_item, Py_SIZE(tuple), visit, arg, cursor);
+    } else {
+        /* neve_visit_fn is visitproc but for the type of the object. */
+        (void)type->tp_traverse(object, (visitproc)(void (*)(void))visit, arg);
+    }
+}
+
+static void host_retain(void *ctx, void *const *objects, size_t n)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++)
+        Py_INCREF((PyObject *)objects[i]);
+}
+
+static void host_release(void *ctx, void *const *objects, size_t n)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++)
+        Py_DECREF((PyObject *)objects[i]);
+}
+
+static void host_clear(void *ctx, void *const *objects, size_t n)
+{
+    (void)ctx;
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        if ((gc->debug & NVPY_DEBUG_SAVEALL) != 0) {
+            if (PyList_Append(gc->garbage, object) < 0)
+                PyErr_WriteUnraisable(NULL);
+            continue;
+        }
+        inquiry clear = Py_TYPE(object)->tp_clear;
+        if (clear == NULL)
+            continue;
+        (void)clear(object);
+        if (PyErr_Occurred())
+            nvpy_compat_unraisable_in_clear(object);
+    }
+}
+
+static const char *host_type_name(void *ctx, void *object)
+{
+    (void)ctx;
+    return Py_TYPE((PyObject *)object)->tp_name;
+}
+
+static bool host_is_tracked(void *ctx, void *object)
+{
+    (void)ctx;
+    return nvpy_is_self_linked(nvpy_head(object));
+}
+
+static void host_visit_roots(void *ctx, neve_visit_fn visit, void *arg)
+{
+    (void)ctx;
+    nvpy_compat_visit_roots(nvpy.interp, visit, arg);
+    if (nvpy.callbacks != NULL)
+        visit(nvpy.callbacks, arg);
+}
+
+static bool gather_list(PyGC_Head *list, neve_gather *into)
+{
+    for (PyGC_Head *at = _PyGCHead_NEXT(list); at != list; at = _PyGCHead_NEXT(at))
+        if (!neve_gather_add(into, nvpy_object(at)))
+            return false;
+    return true;
+}
+
+/* In the order in which CPython's own collector would look at them. */
+static void host_gather(void *ctx, int generation, neve_gather *into)
+{
+    (void)ctx;
+    PyInterpreterState *interp = nvpy.interp;
+    if (generation > 0 && !gather_list(nvpy_list(interp, 2), into))
+        return;
+    if (generation > 0 && nvpy.generation == 1 && !gather_list(nvpy_list(interp, 1), into))
+        return;
+    if (!gather_list(nvpy_list(interp, 0), into))
+        return;
+    if (generation > 0 && nvpy.generation != 1)
+        gather_list(nvpy_list(interp, 1), into);
+}
+
+/* Tuples first, then dicts: a dict of tuples can go when the tuples have. */
+static size_t host_untrack(void *ctx, void **objects, size_t n, bool full)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++)
+        if (PyTuple_CheckExact((PyObject *)objects[i]))
+            nvpy_compat_untrack_tuple(objects[i]);
+    if (full)
+        for (size_t i = 0; i < n; i++)
+            if (PyDict_CheckExact((PyObject *)objects[i]))
+                nvpy_compat_untrack_dict(objects[i]);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (_PyObject_GC_IS_TRACKED((PyObject *)objects[i]))
+            objects[kept++] = objects[i];
+    return kept;
+}
+
+static bool host_is_untrackable(void *ctx, void *object)
+{
+    (void)ctx;
+    PyTypeObject *type = Py_TYPE((PyObject *)object);
+    return (type == &PyTuple_Type || type == &PyDict_Type) &&
+           _PyObject_GC_IS_TRACKED((PyObject *)object);
+}
+
+static void empty_lists(int last)
+{
+    for (int i = 0; i <= last; i++)
+        nvpy_list_init(nvpy_list(nvpy.interp, i));
+}
+
+/* The first call in a collection (or a freeze) moves whole generations: their
+ * lists are emptied or spliced, and whoever else was in them is dead and gets
+ * condemned, or is moved one by one in a later call. */
+static void host_promote(void *ctx, void *const *objects, size_t n, int generation)
+{
+    (void)ctx;
+    bool is_first = !nvpy.has_spliced;
+    nvpy.has_spliced = true;
+    if (generation >= 2) {
+        for (size_t i = 0; i < n; i++) {
+            PyGC_Head *head = nvpy_head(objects[i]);
+            if (nvpy.generation == 0 && !is_first && !nvpy_is_self_linked(head))
+                nvpy_list_remove(head); /* it went to generation 1 with the others */
+            nvpy_self_link(head);
+        }
+        if (is_first)
+            empty_lists(nvpy.generation >= 2 ? 2 : nvpy.generation);
+    } else if (is_first) {
+        nvpy_list_merge(nvpy_list(nvpy.interp, 0), nvpy_list(nvpy.interp, 1));
+    } else {
+        for (size_t i = 0; i < n; i++)
+            nvpy_list_append(nvpy_list(nvpy.interp, 1), nvpy_head(objects[i]));
+    }
+}
+
+static void host_condemn(void *ctx, void *const *objects, size_t n)
+{
+    (void)ctx;
+    bool is_reported = (nvpy_gc(nvpy.interp)->debug & NVPY_DEBUG_COLLECTABLE) != 0;
+    for (size_t i = 0; i < n; i++) {
+        PyGC_Head *head = nvpy_head(objects[i]);
+        if (nvpy.generation == 0) /* it went to generation 1 with the others */
+            nvpy_list_remove(head);
+        if (!nvpy_is_self_linked(head))
+            nvpy_self_link(head);
+        if (is_reported)
+            PySys_FormatStderr("gc: collectable <%s %p>\n", Py_TYPE((PyObject *)objects[i])->tp_name,
+                               objects[i]);
+    }
+}
+
+/* Detaches all weak references to `object`; those whose callbacks are to be
+ * called are appended to `calls`, retained. */
+static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject *calls)
+{
+    if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(object)))
+        return true;
+    PyWeakReference **list = (PyWeakReference **)_PyObject_GET_WEAKREFS_LISTPTR(object);
+    while (*list != NULL) {
+        PyWeakReference *weakref = *list;
+        Py_INCREF(weakref);
+        nvpy_compat_weakref_clear(weakref);
+        /* A callback whose weak reference is garbage itself must not run: it
+         * could reach objects that are about to be cleared. */
+        bool is_called = with_callbacks && weakref->wr_callback != NULL &&
+                         !neve_collector_is_condemned(nvpy.collector, weakref);
+        bool is_added = !is_called || PyList_Append(calls, (PyObject *)weakref) == 0;
+        Py_DECREF(weakref);
+        if (!is_added)
+            return false;
+    }
+    return true;
+}
+
+static size_t call_callbacks(PyObject *calls)
+{
+    size_t died = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(calls); i++) {
+        PyWeakReference *weakref = (PyWeakReference *)PyList_GET_ITEM(calls, i);
+        PyObject *callback = Py_NewRef(weakref->wr_callback);
+        PyObject *result = PyObject_CallOneArg(callback, (PyObject *)weakref);
+        if (result == NULL)
+            PyErr_WriteUnraisable(callback);
+        else
+            Py_DECREF(result);
+        Py_DECREF(callback);
+        died += Py_REFCNT(weakref) == 1;
+        PyList_SET_ITEM(calls, i, Py_NewRef(Py_None));
+        Py_DECREF(weakref);
+    }
+    return died;
+}
+
+static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass)
+{
+    (void)ctx;
+    bool is_first = pass == NEVE_WEAKREFS_BEFORE_FINALIZERS;
+    PyObject *calls = NULL;
+    bool with_callbacks = is_first;
+    if (is_first) {
+        /* `collecting` is set: no collection starts in here. */
+        calls = PyList_New(0);
+        if (calls == NULL) {
+            PyErr_Clear();
+            with_callbacks = false; /* no memory: they are cleared all the same */
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        /* A condemned weak reference must not be of use to a finalizer. */
+        if (is_first && PyWeakref_Check(object))
+            nvpy_compat_weakref_clear((PyWeakReference *)object);
+        while (!clear_weakrefs_of(object, with_callbacks, calls)) {
+            PyErr_WriteUnraisable(NULL); /* no memory for the list of calls */
+            with_callbacks = false;
+        }
+    }
+    size_t died = 0;
+    if (calls != NULL) {
+        died = call_callbacks(calls);
+        Py_DECREF(calls);
+    }
+    return died;
+}
+
+static void host_finalize(void *ctx, void *const *objects, size_t n)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        destructor finalize = Py_TYPE(object)->tp_finalize;
+        if (finalize == NULL || _PyGC_FINALIZED(object))
+            continue;
+        _PyGC_SET_FINALIZED(object);
+        finalize(object);
+        if (PyErr_Occurred())
+            PyErr_WriteUnraisable(object);
+    }
+}
+
+static bool host_is_uncollectable(void *ctx, void *object)
+{
+    (void)ctx;
+    return Py_TYPE((PyObject *)object)->tp_del != NULL;
+}
+
+static size_t host_report_uncollectable(void *ctx, void *const *objects, size_t n,
+                                        neve_uncollectable why)
+{
+    if (why == NEVE_UNCOLLECTABLE_UNCLEARED)
+        return 0; /* CPython keeps them among the old, in silence */
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        if ((gc->debug & NVPY_DEBUG_UNCOLLECTABLE) != 0)
+            PySys_FormatStderr("gc: uncollectable <%s %p>\n", Py_TYPE(object)->tp_name, object);
+        if ((gc->debug & NVPY_DEBUG_SAVEALL) == 0 && !host_is_uncollectable(ctx, object))
+            continue;
+        if (PyList_Append(gc->garbage, object) < 0)
+            PyErr_WriteUnraisable(NULL);
+    }
+    return n;
+}
+
+const neve_host nvpy_host = {
+    .struct_size = sizeof(neve_host),
+    .name = "CPython",
+    .read_counts = host_read_counts,
+    .traverse = host_traverse,
+    .retain = host_retain,
+    .release = host_release,
+    .clear = host_clear,
+    .type_name = host_type_name,
+    .is_tracked = host_is_tracked,
+    .visit_roots = host_visit_roots,
+    .gather = host_gather,
+    .untrack = host_untrack,
+    .is_untrackable = host_is_untrackable,
+    .promote = host_promote,
+    .condemn = host_condemn,
+    .clear_weakrefs = host_clear_weakrefs,
+    .finalize = host_finalize,
+    .is_uncollectable = host_is_uncollectable,
+    .report_uncollectable = host_report_uncollectable,
+};

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The extension module neve._neve: what the Python package builds on. Its
+ * functions are documented for users in neve/__init__.py.
+ */
+#include "neve_python.h"
+
+#include <string.h>
+
+#include "run.h"
+
+nvpy_state nvpy;
+
+PyObject *nvpy_raise(neve_status status, const char *what)
+{
+    if (status == NEVE_ENOMEM)
+        return PyErr_NoMemory();
+    PyErr_Format(PyExc_RuntimeError, "neve: %s: %s", what, neve_status_message(status));
+    return NULL;
+}
+
+static PyObject *install(PyObject *self, PyObject *args)
+{
+    (void)self;
+    const char *mode;
+    int pause_us, stress;
+    if (!PyArg_ParseTuple(args, "sip", &mode, &pause_us, &stress))
+        return NULL;
+    if (strcmp(mode, "generational") != 0)
+        return PyErr_Format(PyExc_ValueError, "neve has no mode '%s'; it has: generational", mode);
+    if (nvpy.interp != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "neve is installed already");
+        return NULL;
+    }
+    if (nvpy.is_leaving) {
+        PyErr_SetString(PyExc_RuntimeError, "the interpreter is exiting");
+        return NULL;
+    }
+    if (!nvpy_allocator_install())
+        return NULL;
+    if (!nvpy_takeover_install()) {
+        nvpy_allocator_retire();
+        return NULL;
+    }
+    if (!nvpy_gcmodule_install()) {
+        nvpy_takeover_leave();
+        nvpy_allocator_retire();
+        return NULL;
+    }
+    if (stress)
+        nvpy_gc(nvpy.interp)->generations[0].threshold = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *uninstall(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    if (nvpy.interp == NULL)
+        Py_RETURN_NONE;
+    if (PyInterpreterState_Get() != nvpy.interp || nvpy_gc(nvpy.interp)->collecting) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "neve cannot be uninstalled from a finalizer, a collector's callback or "
+                        "another interpreter");
+        return NULL;
+    }
+    nvpy_takeover_leave();
+    nvpy_allocator_retire();
+    Py_RETURN_NONE;
+}
+
+static PyObject *is_installed(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyBool_FromLong(nvpy.interp != NULL);
+}
+
+static PyObject *generation_stats(const neve_generation_stats *g)
+{
+    return Py_BuildValue("{s:n,s:K,s:K,s:K,s:K,s:K}", "objects", (Py_ssize_t)g->objects,
+                         "collections", (unsigned long long)g->collections, "collected",
+                         (unsigned long long)g->collected, "uncollectable",
+                         (unsigned long long)g->uncollectable, "time_ns",
+                         (unsigned long long)g->time_ns, "longest_pause_ns",
+                         (unsigned long long)g->longest_pause_ns);
+}
+
+static PyObject *collector_stats(void)
+{
+    neve_collector_stats stats = {0};
+    if (nvpy.collector != NULL)
+        neve_collector_get_stats(nvpy.collector, &stats);
+    const neve_histogram *pauses = &nvpy.pauses;
+    return Py_BuildValue(
+        "{s:[NNN],s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K}", "generations",
+        generation_stats(&stats.generations[0]), generation_stats(&stats.generations[1]),
+        generation_stats(&stats.generations[2]), "frozen", (Py_ssize_t)stats.frozen,
+        "long_lived_total", (Py_ssize_t)stats.long_lived_total, "long_lived_pending",
+        (Py_ssize_t)stats.long_lived_pending, "failed", (unsigned long long)stats.failed,
+        "pause_p50_ns", (unsigned long long)neve_histogram_quantile(pauses, 0.5), "pause_p99_ns",
+        (unsigned long long)neve_histogram_quantile(pauses, 0.99), "pause_max_ns",
+        (unsigned long long)pauses->max_ns, "pause_total_ns", (unsigned long long)pauses->sum_ns);
+}
+
+static PyObject *heap_stats(void)
+{
+    neve_heap_stats stats = {0};
+    if (nvpy.heap != NULL)
+        neve_heap_get_stats(nvpy.heap, &stats);
+    size_t blocks = 0, bytes = 0;
+    for (int i = 0; i < NEVE_DOMAINS; i++) {
+        blocks += stats.small_blocks[i];
+        bytes += stats.small_bytes[i];
+    }
+    return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "small_blocks",
+                         (Py_ssize_t)blocks, "small_bytes", (Py_ssize_t)bytes, "large_blocks",
+                         (Py_ssize_t)stats.large_blocks, "large_bytes",
+                         (Py_ssize_t)stats.large_bytes, "arenas", (Py_ssize_t)stats.arenas,
+                         "arena_bytes", (Py_ssize_t)stats.arena_bytes, "pools_used",
+                         (Py_ssize_t)stats.pools_used, "pools_cached",
+                         (Py_ssize_t)stats.pools_cached, "cached_bytes",
+                         (Py_ssize_t)stats.cached_bytes, "returned_bytes",
+                         (Py_ssize_t)stats.returned_bytes, "side_table_bytes",
+                         (Py_ssize_t)stats.side_table_bytes);
+}
+
+static PyObject *stats(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return Py_BuildValue("{s:s,s:N,s:N}", "mode", "generational", "collector", collector_stats(),
+                         "heap", heap_stats());
+}
+
+static PyMethodDef methods[] = {
+    {"install", install, METH_VARARGS, "install(mode, pause_us, stress)"},
+    {"uninstall", uninstall, METH_NOARGS, "uninstall()"},
+    {"is_installed", is_installed, METH_NOARGS, "is_installed() -> bool"},
+    {"stats", stats, METH_NOARGS, "stats() -> dict"},
+    {"run_file", nvpy_run_file, METH_VARARGS, "run_file(path) -> int"},
+    {"run_string", nvpy_run_string, METH_VARARGS, "run_string(code) -> int"},
+    {"run_module", nvpy_run_module, METH_VARARGS, "run_module(name, alter_argv) -> int"},
+    {NULL, NULL, 0, NULL},
+};
+
+static int exec_module(PyObject *module)
+{
+    const char *refusal = nvpy_compat_refusal(PyInterpreterState_Get());
+    if (refusal != NULL) {
+        PyErr_SetString(PyExc_ImportError, refusal);
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "version", neve_version());
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)exec_module},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_neve", "The C part of the package neve.", 0, methods, slots, NULL,
+    NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__neve(void);
+PyMODINIT_FUNC PyInit__neve(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of Neve in a CPython process, shared by the files of this folder:
+ *
+ *   module.c     what Python sees: install, uninstall, stats
+ *   allocator.c  serves the object domain from Neve's heap
+ *   host.c       CPython's objects as a host of the collector
+ *   lists.c      the generation lists, as far as there still are any
+ *   takeover.c   the interpreter's own collections become ours
+ *   gcmodule.c   the functions of the gc module that look at the lists
+ *   run.c        runs programs for `python -m neve`
+ *   compat/      what differs between versions
+ *
+ * How objects are kept track of. CPython's lists of generation 0 and 1 stay as
+ * they are. An object that gets old (or permanent) is linked to itself, so that
+ * untracking it, which CPython does when it is freed, writes to no other
+ * object; that it is old is a bit in Neve's side table. An object is old
+ * exactly if its bit is set and it is linked to itself: objects that were
+ * untracked, and perhaps tracked anew, are not.
+ *
+ * All state belongs to the interpreter that installed Neve, under its GIL.
+ */
+#ifndef NVPY_NEVE_PYTHON_H
+#define NVPY_NEVE_PYTHON_H
+
+#include "compat/compat.h"
+#include "neve/collect.h"
+#include "neve/heap.h"
+#include "neve/observe.h"
+
+typedef struct nvpy_state {
+    neve_heap *heap; /* never destroyed: its blocks live on after uninstall() */
+    neve_collector *collector;
+    PyInterpreterState *interp; /* NULL: not installed */
+
+    PyMemAllocatorEx previous;  /* of the object domain */
+    bool is_hooked;             /* our allocator functions are in place */
+
+    PyObject *callbacks;        /* the list that the program knows as gc.callbacks */
+    PyObject *own_callbacks;    /* the one that the interpreter walks instead */
+    PyGC_Head hidden[NUM_GENERATIONS];
+    bool is_hidden;
+    int hidden_debug;           /* gc flags taken away between start and stop */
+    Py_ssize_t long_lived_total, long_lived_pending;
+    int generation;             /* of the collection under way */
+    bool has_spliced;           /* see nvpy_host: promote */
+    uint64_t runs;              /* collections that ran to their end */
+    Py_ssize_t last_found;      /* collected and uncollectable, of the last */
+    bool is_leaving;            /* the interpreter has begun to exit */
+
+    neve_histogram pauses;
+} nvpy_state;
+
+/* The one state of the process; its `interp` says whether it is in use. */
+extern nvpy_state nvpy;
+
+/* ---- allocator.c ---- */
+
+/* Puts our functions into the object domain; false with an exception set. */
+bool nvpy_allocator_install(void);
+/* New blocks come from the previous allocator again; ours can still be freed. */
+void nvpy_allocator_retire(void);
+
+/* ---- host.c ---- */
+extern const neve_host nvpy_host;
+
+/* ---- lists.c ---- */
+
+static inline bool nvpy_is_self_linked(const PyGC_Head *head)
+{
+    return head->_gc_next == (uintptr_t)head;
+}
+static inline void nvpy_self_link(PyGC_Head *head)
+{
+    head->_gc_next = (uintptr_t)head;
+    head->_gc_prev = (uintptr_t)head | (head->_gc_prev & _PyGC_PREV_MASK_FINALIZED);
+}
+static inline bool nvpy_list_is_empty(const PyGC_Head *list)
+{
+    return list->_gc_next == (uintptr_t)list;
+}
+void nvpy_list_init(PyGC_Head *list);
+void nvpy_list_append(PyGC_Head *list, PyGC_Head *head);
+void nvpy_list_remove(PyGC_Head *head);
+/* Moves all of `from` to the end (the front) of `to`. */
+void nvpy_list_merge(PyGC_Head *from, PyGC_Head *to);
+void nvpy_list_merge_front(PyGC_Head *from, PyGC_Head *to);
+Py_ssize_t nvpy_list_count(const PyGC_Head *list);
+/* Old and permanent objects out of the interpreter's lists into the tables,
+ * and back: afterwards CPython's own collector can work again. */
+void nvpy_lists_adopt(void);
+void nvpy_lists_give_back(void);
+
+/* ---- takeover.c ---- */
+
+bool nvpy_takeover_install(void); /* false with an exception set */
+void nvpy_takeover_leave(void);
+
+/* ---- gcmodule.c ---- */
+bool nvpy_gcmodule_install(void); /* false with an exception set */
+void nvpy_gcmodule_leave(void);
+
+/* The one place where statuses become exceptions. Returns NULL. */
+PyObject *nvpy_raise(neve_status status, const char *what);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The interpreter's own collections become Neve's.
+ *
+ * The interpreter calls the callables in its list of callbacks at the "start"
+ * and the "stop" of each collection. Neve gives it a list of its own, with one
+ * callable, and calls the program's (the list known as gc.callbacks) itself,
+ * so that these see a whole heap at "start", and at "stop" a pause and results
+ * that are ours, and so that clearing gc.callbacks takes nothing from us.
+ *
+ *   start   call the program's callbacks; hide the lists of objects, so that
+ *           CPython's collector finds next to nothing to do
+ *   stop    give the lists back, collect, put our counts into `info` and into
+ *           the interpreter's statistics, call the program's callbacks
+ *
+ * The trigger, the thresholds, gc.disable(), and gc.collect() from any thread
+ * thus stay the interpreter's own, and so does its `collecting` flag, which
+ * keeps collections from nesting.
+ */
+#include "neve_python.h"
+
+static void call_program(PyObject *phase, PyObject *info)
+{
+    PyObject *arguments[2] = {phase, info};
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(nvpy.callbacks); i++) {
+        PyObject *callback = Py_NewRef(PyList_GET_ITEM(nvpy.callbacks, i));
+        PyObject *result = PyObject_Vectorcall(callback, arguments, 2, NULL);
+        if (result == NULL)
+            PyErr_WriteUnraisable(callback);
+        else
+            Py_DECREF(result);
+        Py_DECREF(callback);
+    }
+}
+
+static void hide(void)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    for (int i = 0; i < NUM_GENERATIONS; i++) {
+        nvpy_list_init(&nvpy.hidden[i]);
+        nvpy_list_merge(nvpy_list(nvpy.interp, i), &nvpy.hidden[i]);
+    }
+    nvpy.is_hidden = true;
+    nvpy.long_lived_total = gc->long_lived_total;
+    nvpy.long_lived_pending = gc->long_lived_pending;
+    nvpy.hidden_debug = gc->debug & NVPY_DEBUG_STATS;
+    gc->debug &= ~NVPY_DEBUG_STATS;
+}
+
+static void unhide(void)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        nvpy_list_merge_front(&nvpy.hidden[i], nvpy_list(nvpy.interp, i));
+    nvpy.is_hidden = false;
+    gc->long_lived_total = nvpy.long_lived_total;
+    gc->long_lived_pending = nvpy.long_lived_pending;
+    gc->debug |= nvpy.hidden_debug;
+    nvpy.hidden_debug = 0;
+}
+
+/* gc.DEBUG_STATS, which CPython's collector would print for empty lists. */
+static void print_start(int generation)
+{
+    PySys_FormatStderr("gc: collecting generation %d...\n", generation);
+    neve_collector_stats stats;
+    neve_collector_get_stats(nvpy.collector, &stats);
+    PySys_FormatStderr("gc: objects in each generation: %zu %zu %zu\n",
+                       stats.generations[0].objects, stats.generations[1].objects,
+                       stats.generations[2].objects);
+    PySys_FormatStderr("gc: objects in permanent generation: %zu\n", stats.frozen);
+}
+
+static void print_stop(const neve_collection *collection)
+{
+    char seconds[32];
+    snprintf(seconds, sizeof seconds, "%.4f", (double)collection->duration_ns / 1e9);
+    PySys_FormatStderr("gc: done, %zu unreachable, %zu uncollectable, %ss elapsed\n",
+                       collection->collected + collection->uncollectable,
+                       collection->uncollectable, seconds);
+}
+
+static bool add_to_info(PyObject *info, const char *key, size_t found)
+{
+    PyObject *before = PyDict_GetItemString(info, key);
+    Py_ssize_t count = before == NULL ? 0 : PyLong_AsSsize_t(before);
+    PyObject *after = PyLong_FromSsize_t(count + (Py_ssize_t)found);
+    if (after == NULL)
+        return false;
+    int status = PyDict_SetItemString(info, key, after);
+    Py_DECREF(after);
+    return status == 0;
+}
+
+static void run_collection(int generation, PyObject *info)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    nvpy.generation = generation;
+    nvpy.has_spliced = false;
+    neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
+                                  (size_t)gc->long_lived_pending);
+    neve_collection collection;
+    neve_status status = neve_collect(nvpy.collector, generation, &collection);
+    if (status != NEVE_OK) {
+        /* Nothing was collected and nothing is lost; CPython, which needs no
+         * memory to collect, reports nothing here either. */
+        nvpy.last_found = 0;
+        nvpy.runs++;
+        return;
+    }
+    size_t total, pending;
+    neve_collector_get_long_lived(nvpy.collector, &total, &pending);
+    gc->long_lived_total = (Py_ssize_t)total;
+    gc->long_lived_pending = (Py_ssize_t)pending;
+    gc->generation_stats[generation].collected += (Py_ssize_t)collection.collected;
+    gc->generation_stats[generation].uncollectable += (Py_ssize_t)collection.uncollectable;
+    nvpy.last_found = (Py_ssize_t)(collection.collected + collection.uncollectable);
+    nvpy.runs++;
+    if (!add_to_info(info, "collected", collection.collected) ||
+        !add_to_info(info, "uncollectable", collection.uncollectable))
+        PyErr_WriteUnraisable(NULL);
+    if ((gc->debug & NVPY_DEBUG_STATS) != 0)
+        print_stop(&collection);
+}
+
+static int generation_of(PyObject *info)
+{
+    PyObject *value = PyDict_GetItemString(info, "generation");
+    long generation = value == NULL ? -1 : PyLong_AsLong(value);
+    return generation < 0 || generation >= NUM_GENERATIONS ? -1 : (int)generation;
+}
+
+static PyObject *on_collection(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 2 || !PyUnicode_Check(arguments[0]) || !PyDict_CheckExact(arguments[1])) {
+        PyErr_SetString(PyExc_TypeError, "neve's collection callback is for the interpreter only");
+        return NULL;
+    }
+    PyObject *phase = arguments[0], *info = arguments[1];
+    int generation = generation_of(info);
+    if (PyInterpreterState_Get() != nvpy.interp || generation < 0)
+        Py_RETURN_NONE;
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    if (!gc->collecting)
+        Py_RETURN_NONE; /* called by hand */
+
+    if (nvpy.is_hidden && PyUnicode_CompareWithASCIIString(phase, "start") == 0)
+        unhide(); /* the last collection never came to its "stop" */
+    if (PyUnicode_CompareWithASCIIString(phase, "start") == 0) {
+        call_program(phase, info);
+        if ((gc->debug & NVPY_DEBUG_STATS) != 0)
+            print_start(generation);
+        hide();
+    } else if (nvpy.is_hidden) {
+        unhide();
+        run_collection(generation, info);
+        call_program(phase, info);
+        if (nvpy_compat_is_finalizing() && generation == NUM_GENERATIONS - 1)
+            nvpy_takeover_leave();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef on_collection_def = {"neve_on_collection",
+                                        (PyCFunction)(void (*)(void))on_collection, METH_FASTCALL,
+                                        "Neve's part in the interpreter's collections."};
+
+/* Runs after all other atexit functions, unless they were registered before
+ * Neve was installed. */
+static PyObject *at_exit(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    nvpy.is_leaving = true;
+    /* With the collector enabled, the interpreter collects once more before it
+     * takes its modules apart, and we leave after that (see on_collection). */
+    if (nvpy.interp != NULL && !PyGC_IsEnabled())
+        nvpy_takeover_leave();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef at_exit_def = {"neve_at_exit", at_exit, METH_NOARGS,
+                                  "Gives the lists of objects back to CPython's collector."};
+
+static bool register_at_exit(void)
+{
+    static bool is_registered = false;
+    if (is_registered)
+        return true;
+    PyObject *module = PyImport_ImportModule("atexit");
+    PyObject *function = module == NULL ? NULL : PyCFunction_New(&at_exit_def, NULL);
+    PyObject *result =
+        function == NULL ? NULL : PyObject_CallMethod(module, "register", "O", function);
+    is_registered = result != NULL;
+    Py_XDECREF(result);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return is_registered;
+}
+
+bool nvpy_takeover_install(void)
+{
+    PyInterpreterState *interp = PyInterpreterState_Get();
+    const char *refusal = nvpy_compat_refusal(interp);
+    if (interp != PyInterpreterState_Main())
+        refusal = "neve serves the main interpreter only; sub-interpreters keep CPython's collector";
+    else if (nvpy_gc(interp)->collecting)
+        refusal = "a collection is under way; neve cannot be installed from a finalizer";
+    if (refusal != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, refusal);
+        return false;
+    }
+    neve_status status = NEVE_OK;
+    if (nvpy.collector == NULL)
+        status = neve_collector_create(nvpy.heap, &nvpy_host, NULL, NULL, &nvpy.collector);
+    if (status != NEVE_OK) {
+        nvpy_raise(status, "creating the collector");
+        return false;
+    }
+    neve_histogram_reset(&nvpy.pauses);
+    neve_listener listener = neve_histogram_listener(&nvpy.pauses);
+    neve_collector_set_listener(nvpy.collector, &listener);
+
+    PyObject *function = PyCFunction_New(&on_collection_def, NULL);
+    PyObject *list = function == NULL ? NULL : PyList_New(1);
+    if (list == NULL || !register_at_exit()) {
+        Py_XDECREF(function);
+        Py_XDECREF(list);
+        return false;
+    }
+    PyList_SET_ITEM(list, 0, function);
+    /* Nothing below runs Python code or can fail. */
+    nvpy.interp = interp;
+    nvpy.is_leaving = false;
+    nvpy.callbacks = nvpy_gc(interp)->callbacks; /* its reference comes with it */
+    nvpy.own_callbacks = Py_NewRef(list);
+    nvpy_gc(interp)->callbacks = list;
+    nvpy_lists_adopt();
+    return true;
+}
+
+void nvpy_takeover_leave(void)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    neve_collector_drain(nvpy.collector);
+    nvpy_gcmodule_leave();
+    nvpy_lists_give_back();
+    if (gc->collecting) {
+        /* The interpreter is walking our list, and would go on with the
+         * program's if it found that in its place: it is left empty there. No
+         * callback is called any more after this collection, the last. */
+        PyList_SetSlice(nvpy.own_callbacks, 0, PyList_GET_SIZE(nvpy.own_callbacks), NULL);
+    } else {
+        PyObject *ours = gc->callbacks;
+        gc->callbacks = nvpy.callbacks;
+        Py_DECREF(ours);
+        nvpy.callbacks = NULL;
+    }
+    Py_CLEAR(nvpy.own_callbacks);
+    nvpy.interp = NULL;
+}
