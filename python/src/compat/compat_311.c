@@ -72,14 +72,12 @@ static void visit_thread(PyThreadState *thread, neve_visit_fn visit, void *arg)
         }
 }
 
-/* Static types are not tracked; what hangs on them is. A heap type is found
- * through its module, and its subclasses are heap types. */
+/* Static types are not tracked; what hangs on them is. They refer to their
+ * subclasses weakly: of these only the static ones are certainly alive. */
 static void visit_static_type(PyTypeObject *type, neve_visit_fn visit, void *arg)
 {
-    if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0) {
-        VISIT(type);
+    if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0)
         return;
-    }
     VISIT(type->tp_dict);
     VISIT(type->tp_bases);
     VISIT(type->tp_mro);
