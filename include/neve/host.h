@@ -52,6 +52,21 @@ typedef struct neve_gather neve_gather;
 /* Adds one object. False: no memory, stop gathering. */
 NEVE_API bool neve_gather_add(neve_gather *into, void *object);
 
+/* For neve_host.mark: an object is marked by marking what it refers to. */
+typedef struct neve_marker {
+    size_t fresh; /* objects newly reached since the marking began */
+} neve_marker;
+/* A neve_visit_fn; `marker` is its argument. */
+NEVE_API int neve_mark_visit(void *object, void *marker);
+/* The same for `n` objects (some may be NULL), faster than one by one. */
+NEVE_API void neve_mark_items(neve_marker *marker, void *const *items, size_t n);
+/* `object` shall be given to `traverse`, in pieces, later. */
+NEVE_API void neve_mark_defer(neve_marker *marker, void *object);
+/* `object` was marked, no tracked object was newly reached through it, and it
+ * may be one of those that need not be tracked: it is given to `untrack` at the
+ * end of a full collection. */
+NEVE_API void neve_mark_untrackable(neve_marker *marker, void *object);
+
 /* When `clear_weakrefs` is called. */
 typedef enum neve_weakref_pass {
     /* Before any finalizer: clear the weak references to the condemned, then
@@ -107,9 +122,10 @@ typedef struct neve_host {
      * tracking objects that can be in no cycle. Returns how many remain, moved
      * to the front in order. `full`: in a collection of all generations. */
     size_t (*untrack)(void *ctx, void **objects, size_t n, bool full);
-    /* In a full collection: `object` was reached and no tracked object was
-     * newly reached through it. True asks for a call of `untrack` for it later. */
-    bool (*is_untrackable)(void *ctx, void *object);
+    /* Marks what each of these objects refers to: what `traverse` would report.
+     * A host can have the memory of one object on its way to the cache while it
+     * looks at another. NULL: the collector calls `traverse` for each. */
+    void (*mark)(void *ctx, void *const *objects, size_t n, neve_marker *marker);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */
     void (*promote)(void *ctx, void *const *objects, size_t n, int generation);
     /* These were proved dead: take them out of every listing of objects. */

@@ -27,9 +27,12 @@ static void traverse_items(PyObject *const *items, Py_ssize_t size, neve_visit_f
 {
     Py_ssize_t at = (Py_ssize_t)*cursor;
     Py_ssize_t end = size - at > PIECE ? at + PIECE : size;
-    for (; at < end; at++)
-        if (items[at] != NULL)
-            visit(items[at], arg);
+    if (visit == neve_mark_visit)
+        neve_mark_items(arg, (void *const *)(items + at), (size_t)(end - at));
+    else
+        for (; at < end; at++)
+            if (items[at] != NULL)
+                visit(items[at], arg);
     *cursor = end < size ? (size_t)end : 0;
 }
 
@@ -144,12 +147,51 @@ static size_t host_untrack(void *ctx, void **objects, size_t n, bool full)
     return kept;
 }
 
-static bool host_is_untrackable(void *ctx, void *object)
+/* What is found at the end of a list's or dict's pointer costs as many cycles
+ * as dozens of objects that are in the cache already: ask for it in advance. */
+static void prefetch_contents(const PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (type == &PyList_Type) {
+        __builtin_prefetch(((const PyListObject *)object)->ob_item);
+    } else if (type == &PyDict_Type) {
+        const PyDictObject *dict = (const PyDictObject *)object;
+        __builtin_prefetch(dict->ma_keys);
+        __builtin_prefetch(dict->ma_values);
+    } else {
+        __builtin_prefetch(&type->tp_traverse);
+    }
+}
+
+static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *marker)
 {
     (void)ctx;
-    PyTypeObject *type = Py_TYPE((PyObject *)object);
-    return (type == &PyTuple_Type || type == &PyDict_Type) &&
-           _PyObject_GC_IS_TRACKED((PyObject *)object);
+    for (size_t i = 0; i < n; i++)
+        __builtin_prefetch(objects[i]);
+    for (size_t i = 0; i < n; i++)
+        prefetch_contents(objects[i]);
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        PyTypeObject *type = Py_TYPE(object);
+        size_t fresh = marker->fresh;
+        if (type == &PyList_Type || type == &PyTuple_Type) {
+            Py_ssize_t size = Py_SIZE(object);
+            PyObject **items = type == &PyList_Type ? ((PyListObject *)object)->ob_item
+                                                    : ((PyTupleObject *)object)->ob_item;
+            if (size > PIECE)
+                neve_mark_defer(marker, object);
+            else
+                neve_mark_items(marker, (void *const *)items, (size_t)size);
+            if (type == &PyList_Type)
+                continue;
+        } else {
+            (void)type->tp_traverse(object, (visitproc)(void (*)(void))neve_mark_visit, marker);
+            if (type != &PyDict_Type)
+                continue;
+        }
+        if (marker->fresh == fresh && _PyObject_GC_IS_TRACKED(object))
+            neve_mark_untrackable(marker, object);
+    }
 }
 
 static void empty_lists(int last)
@@ -325,7 +367,7 @@ const neve_host nvpy_host = {
     .visit_roots = host_visit_roots,
     .gather = host_gather,
     .untrack = host_untrack,
-    .is_untrackable = host_is_untrackable,
+    .mark = host_mark,
     .promote = host_promote,
     .condemn = host_condemn,
     .clear_weakrefs = host_clear_weakrefs,

@@ -72,6 +72,10 @@ typedef struct nv_candidate_map {
     void *const *objects;
 } nv_candidate_map;
 
+/* How many grey objects the marking keeps on its stack; more go to the grey
+ * bits, and are traversed in the order of their addresses. */
+#define NV_MARK_STACK 1024u
+
 struct neve_gather {
     neve_collector *collector;
     nv_vec *into;
@@ -79,6 +83,7 @@ struct neve_gather {
 };
 
 struct neve_collector {
+    neve_marker marker; /* first: hosts are handed its address */
     neve_heap *heap;
     const neve_host *host;
     void *ctx;
@@ -93,8 +98,9 @@ struct neve_collector {
 
     nv_vec young;       /* gathered */
     nv_vec candidates;  /* nominated; after verification the dead come first */
-    nv_vec untrackable; /* see neve_host.is_untrackable */
-    nv_vec stack;       /* grey objects of the marking or of the rescue */
+    nv_vec untrackable; /* see neve_mark_untrackable */
+    nv_vec deferred;    /* see neve_mark_defer */
+    nv_vec stack;       /* of the rescue; in full_finish a scratch list */
     nv_vec condemned;   /* retained; cleared up to condemned_at */
     size_t condemned_at, condemned_kept;
     uint32_t *refs;     /* gc_refs of the candidates */
@@ -102,11 +108,16 @@ struct neve_collector {
     nv_candidate_map map;
     bool map_is_live;   /* the map holds exactly the condemned: for is_condemned */
 
+    void *mark_stack[NV_MARK_STACK];
+    size_t mark_depth, mark_room; /* entries; how many there may be just now */
+    nv_chunk *grey_first, *grey_last; /* chunks with grey bits, a queue */
+    nv_chunk *grey_chunk; /* the one that is being swept, up to grey_word */
+    unsigned grey_word;
     size_t mark_edges;    /* charged by the marking since its last step */
-    size_t mark_fresh;    /* objects newly reached by the current traversal */
     void *mark_object;    /* traversed in part */
     size_t mark_cursor;
     size_t marked;
+    size_t old, frozen;   /* objects that were white when the marking began */
 
     neve_collection current;
     neve_generation_stats stats[NEVE_GENERATIONS];
@@ -140,8 +151,9 @@ void nv_count_states(const neve_heap *heap, size_t *old, size_t *frozen);
 
 /* ---- mark.c ---- */
 
-/* Colours everything old and permanent white, then the host's roots grey. */
+/* Colours everything old and permanent white; then the host's roots grey. */
 void nv_mark_begin(neve_collector *c);
+void nv_mark_roots(neve_collector *c);
 bool nv_mark_step(neve_collector *c, size_t budget);
 /* White old objects, in address order, appended to `into`. */
 neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);

@@ -58,6 +58,7 @@ void neve_collector_destroy(neve_collector *c)
     nv_vec_destroy(heap, &c->young);
     nv_vec_destroy(heap, &c->candidates);
     nv_vec_destroy(heap, &c->untrackable);
+    nv_vec_destroy(heap, &c->deferred);
     nv_vec_destroy(heap, &c->stack);
     nv_vec_destroy(heap, &c->condemned);
     nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
@@ -169,9 +170,7 @@ static neve_status collect(neve_collector *c, int generation)
         c->host->retain(c->ctx, uncollectable, verdict.uncollectable);
     }
     if (generation >= 2) {
-        size_t old, frozen;
-        nv_count_states(c->heap, &old, &frozen);
-        c->long_lived_total = old - (verdict.dead < old ? verdict.dead : old);
+        c->long_lived_total = c->old - verdict.dead;
         c->long_lived_pending = 0;
     }
     nv_reclaim_begin(c, verdict.dead, to_generation);

@@ -1,102 +1,237 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Marking from the host's known roots, over the white tables.
+ * Marking from the host's known roots, over the mark tables.
  *
  * At the beginning every old and permanent object is white. An edge to a white
- * object makes it grey: its bit is cleared and it is pushed. An edge costs one
- * look at the table, by address; the referent itself is not touched unless it
- * is a white object, so strings, numbers and already marked objects cost no
- * cache miss of their own.
+ * object makes it grey. An edge costs one look at the table, by address; the
+ * referent itself is not touched unless it is a white object, so strings,
+ * numbers and already marked objects cost no cache miss of their own.
  *
- * The marking need not be complete: what it fails to reach (for want of a root,
- * or of memory for the stack) is verified, at a cost in time only.
+ * Grey objects go to a small stack; when that is full, or a large object is
+ * being traversed, they get a grey bit instead, and their chunk joins a queue.
+ * An empty stack is refilled by sweeping the grey bits of one chunk after the
+ * other. So a narrow, deep graph is followed depth first, while a wide one is
+ * traversed in the order of addresses, which caches and page tables like far
+ * better than the order of references; and the grey set needs no memory that
+ * could run out (cf. mark stack overflow in Boehm's collector).
+ *
+ * The marking need not be complete: what it fails to reach for want of a root
+ * is verified, at a cost in time only.
  */
 #include "collect_internal.h"
 
-static void chunk_whiten(nv_chunk *chunk, void *arg)
+/* White bits of one pool's granules, or of a chunk that is no arena. */
+static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first, unsigned words)
 {
-    (void)arg;
-    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-        chunk->white[w] = chunk->state[w].hi;
-    if (!chunk->is_arena)
-        return;
-    /* In pools of raw buffers the bits mean something else (heap/fork.c). */
-    for (unsigned p = 0; p < NV_POOLS; p++)
-        if (chunk->pools[p].size_class != 0 && chunk->pools[p].domain == NEVE_DOMAIN_RAW)
-            memset(&chunk->white[p * NV_POOL_BITS_WORDS], 0,
-                   NV_POOL_BITS_WORDS * sizeof(uint64_t));
+    size_t old = 0, frozen = 0;
+    for (unsigned w = first; w < first + words; w++) {
+        nv_state_word state = chunk->state[w];
+        chunk->marks[w] = (nv_mark_word){.white = state.hi};
+        if (state.hi == 0)
+            continue;
+        size_t both = (size_t)__builtin_popcountll(state.hi & state.lo);
+        frozen += both;
+        old += (size_t)__builtin_popcountll(state.hi) - both;
+    }
+    c->old += old;
+    c->frozen += frozen;
 }
 
-static int visit_mark(void *object, void *arg)
+static void chunk_whiten(nv_chunk *chunk, void *arg)
 {
-    neve_collector *c = arg;
-    c->mark_edges++;
+    if (chunk->is_grey)
+        chunk->is_grey = false;
+    if (!chunk->is_arena) {
+        whiten(arg, chunk, 0, NV_CHUNK_WORDS);
+        return;
+    }
+    for (unsigned p = 0; p < NV_POOLS; p++) {
+        const nv_pool *pool = &chunk->pools[p];
+        /* In pools of raw buffers the bits mean something else (heap/fork.c). */
+        if (pool->domain != NEVE_DOMAIN_RAW && (pool->tag & NV_POOL_HAS_STATE) != 0)
+            whiten(arg, chunk, p * (unsigned)NV_POOL_BITS_WORDS, NV_POOL_BITS_WORDS);
+        else
+            memset(&chunk->marks[p * NV_POOL_BITS_WORDS], 0,
+                   NV_POOL_BITS_WORDS * sizeof(nv_mark_word));
+    }
+}
+
+static inline void mark(neve_collector *c, void *object)
+{
     nv_chunk *chunk = nv_chunk_find(c->heap, object);
     if (chunk == NULL)
-        return 0;
+        return;
     unsigned granule = nv_granule(object);
-    uint64_t *word = &chunk->white[granule / 64];
+    nv_mark_word *word = &chunk->marks[granule / 64];
     uint64_t bit = (uint64_t)1 << (granule % 64);
-    if ((*word & bit) == 0)
-        return 0;
-    *word &= ~bit;
-    c->mark_fresh++;
-    /* Without room it stays marked and is not traversed: see above. */
-    nv_vec_push(c->heap, &c->stack, object);
+    if ((word->white & bit) == 0)
+        return;
+    word->white &= ~bit;
+    c->marker.fresh++;
+    if (NEVE_LIKELY(c->mark_depth < c->mark_room)) {
+        c->mark_stack[c->mark_depth++] = object;
+        return;
+    }
+    word->grey |= bit;
+    if (!chunk->is_grey) {
+        chunk->is_grey = true;
+        chunk->next_grey = NULL;
+        if (c->grey_first == NULL)
+            c->grey_first = chunk;
+        else
+            c->grey_last->next_grey = chunk;
+        c->grey_last = chunk;
+    }
+}
+
+int neve_mark_visit(void *object, void *marker)
+{
+    neve_collector *c = marker;
+    c->mark_edges++;
+    mark(c, object);
     return 0;
+}
+
+void neve_mark_items(neve_marker *marker, void *const *items, size_t n)
+{
+    neve_collector *c = (neve_collector *)(void *)marker;
+    c->mark_edges += n;
+    for (size_t i = 0; i < n; i++)
+        if (items[i] != NULL)
+            mark(c, items[i]);
+}
+
+void neve_mark_defer(neve_marker *marker, void *object)
+{
+    neve_collector *c = (neve_collector *)(void *)marker;
+    nv_vec_push(c->heap, &c->deferred, object);
+}
+
+void neve_mark_untrackable(neve_marker *marker, void *object)
+{
+    neve_collector *c = (neve_collector *)(void *)marker;
+    nv_vec_push(c->heap, &c->untrackable, object);
 }
 
 void nv_mark_begin(neve_collector *c)
 {
-    nv_chunk_each(c->heap, chunk_whiten, NULL);
+    c->old = c->frozen = 0;
+    nv_chunk_each(c->heap, chunk_whiten, c);
     c->heap->marking = true;
+    c->marker.fresh = 0;
     c->mark_edges = 0;
     c->mark_object = NULL;
     c->mark_cursor = 0;
     c->marked = 0;
-    c->stack.count = 0;
-    c->untrackable.count = 0;
-    if (c->host->visit_roots != NULL)
-        c->host->visit_roots(c->ctx, visit_mark, c);
+    c->mark_depth = 0;
+    c->mark_room = NV_MARK_STACK;
+    c->grey_first = c->grey_last = c->grey_chunk = NULL;
+    c->deferred.count = c->untrackable.count = 0;
 }
 
-/* Objects wait in a short queue between stack and traversal, so that their
- * first cache line is on its way when their turn comes (Cher, Hosking and
- * Vitek, "Software Prefetching for Mark-Sweep Garbage Collection", 2004). */
-#define QUEUE 8u
+void nv_mark_roots(neve_collector *c)
+{
+    if (c->host->visit_roots != NULL)
+        c->host->visit_roots(c->ctx, neve_mark_visit, &c->marker);
+}
+
+/* As many objects as are handed to the host at once: enough for their cache
+ * misses to overlap (Cher, Hosking and Vitek, "Software Prefetching for
+ * Mark-Sweep Garbage Collection", 2004), few enough to stay in the cache. */
+#define BATCH 128u
+
+/* Takes up to BATCH objects off the stack, and asks for the next ones. */
+static size_t take_stack(neve_collector *c, void *batch[BATCH])
+{
+    size_t n = c->mark_depth < BATCH ? c->mark_depth : BATCH;
+    c->mark_depth -= n;
+    memcpy(batch, c->mark_stack + c->mark_depth, n * sizeof *batch);
+    for (size_t i = c->mark_depth; i-- > 0 && i + BATCH > c->mark_depth;)
+        __builtin_prefetch(c->mark_stack[i]);
+    return n;
+}
+
+/* Takes up to BATCH grey objects out of the chunks in the queue. */
+static size_t take_grey(neve_collector *c, void *batch[BATCH])
+{
+    size_t n = 0;
+    while (n == 0) {
+        if (c->grey_chunk == NULL) {
+            if (c->grey_first == NULL)
+                return 0;
+            c->grey_chunk = c->grey_first;
+            c->grey_first = c->grey_chunk->next_grey;
+            c->grey_chunk->is_grey = false; /* bits set behind the sweep queue it again */
+            c->grey_word = 0;
+        }
+        nv_chunk *chunk = c->grey_chunk;
+        unsigned w = c->grey_word;
+        for (; w < NV_CHUNK_WORDS && n + 64 <= BATCH; w++) {
+            uint64_t bits = chunk->marks[w].grey;
+            if (bits == 0)
+                continue;
+            chunk->marks[w].grey = 0;
+            for (; bits != 0; bits &= bits - 1) {
+                unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
+                batch[n++] = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
+            }
+        }
+        c->grey_word = w;
+        if (w == NV_CHUNK_WORDS)
+            c->grey_chunk = NULL;
+    }
+    return n;
+}
+
+static void mark_batch(neve_collector *c, void *const *batch, size_t n)
+{
+    c->mark_edges += n;
+    c->marked += n;
+    if (c->host->mark != NULL) {
+        c->host->mark(c->ctx, batch, n, &c->marker);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        __builtin_prefetch(batch[i]);
+    for (size_t i = 0; i < n; i++) {
+        size_t cursor = 0;
+        c->host->traverse(c->ctx, batch[i], neve_mark_visit, &c->marker, &cursor);
+        if (cursor != 0)
+            neve_mark_defer(&c->marker, batch[i]);
+    }
+}
+
+/* The next piece of a large object; false if there is none. What it refers to
+ * gets grey bits, so that the stack does not fill with its first items. */
+static bool mark_piece(neve_collector *c)
+{
+    if (c->mark_object == NULL) {
+        if (c->deferred.count == 0)
+            return false;
+        c->mark_object = c->deferred.items[--c->deferred.count];
+        c->mark_cursor = 0;
+    }
+    c->mark_room = 0;
+    c->mark_edges++;
+    c->host->traverse(c->ctx, c->mark_object, neve_mark_visit, &c->marker, &c->mark_cursor);
+    c->mark_room = NV_MARK_STACK;
+    if (c->mark_cursor == 0)
+        c->mark_object = NULL;
+    return true;
+}
 
 bool nv_mark_step(neve_collector *c, size_t budget)
 {
-    void *queue[QUEUE];
-    unsigned first = 0, queued = 0;
     c->mark_edges = 0;
     while (c->mark_edges < budget) {
-        if (c->mark_object == NULL) {
-            while (queued < QUEUE && c->stack.count > 0) {
-                void *object = c->stack.items[--c->stack.count];
-                __builtin_prefetch(object);
-                queue[(first + queued++) % QUEUE] = object;
-            }
-            if (queued == 0)
-                return true;
-            c->mark_object = queue[first];
-            c->mark_cursor = 0;
-            c->mark_fresh = 0;
-            first = (first + 1) % QUEUE;
-            queued--;
-            c->marked++;
-        }
-        c->mark_edges++;
-        c->host->traverse(c->ctx, c->mark_object, visit_mark, c, &c->mark_cursor);
-        if (c->mark_cursor != 0)
+        void *batch[BATCH];
+        if (mark_piece(c))
             continue;
-        if (c->mark_fresh == 0 && c->host->is_untrackable != NULL &&
-            c->host->is_untrackable(c->ctx, c->mark_object))
-            nv_vec_push(c->heap, &c->untrackable, c->mark_object);
-        c->mark_object = NULL;
+        size_t n = c->mark_depth > 0 ? take_stack(c, batch) : take_grey(c, batch);
+        if (n == 0)
+            return true;
+        mark_batch(c, batch, n);
     }
-    while (queued > 0)
-        nv_vec_push(c->heap, &c->stack, queue[(first + --queued) % QUEUE]);
     return false;
 }
 
@@ -104,14 +239,14 @@ bool nv_mark_is_white(const neve_collector *c, const void *object)
 {
     const nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
-    return chunk != NULL && (chunk->white[granule / 64] >> (granule % 64) & 1) != 0;
+    return chunk != NULL && (chunk->marks[granule / 64].white >> (granule % 64) & 1) != 0;
 }
 
 void nv_mark_blacken(neve_collector *c, const void *object)
 {
     nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
-    chunk->white[granule / 64] &= ~((uint64_t)1 << (granule % 64));
+    chunk->marks[granule / 64].white &= ~((uint64_t)1 << (granule % 64));
 }
 
 typedef struct suspects {
@@ -124,7 +259,7 @@ static void chunk_suspects(nv_chunk *chunk, void *arg)
 {
     suspects *s = arg;
     for (unsigned w = 0; w < NV_CHUNK_WORDS && !s->failed; w++) {
-        uint64_t bits = chunk->white[w];
+        uint64_t bits = chunk->marks[w].white;
         if (bits == 0)
             continue;
         /* Old, and not permanent. */
@@ -153,6 +288,7 @@ void nv_mark_finish(neve_collector *c)
 {
     c->heap->marking = false;
     c->mark_object = NULL;
-    nv_white_drop(c->heap);
+    nv_marks_drop(c->heap);
     nv_vec_trim(c->heap, &c->stack);
+    nv_vec_trim(c->heap, &c->deferred);
 }

@@ -264,10 +264,8 @@ static neve_status full_begin(neve_collector *c, int generation)
     nv_touched_reset(c, 2);
 
     nv_mark_begin(c);
-    size_t old, frozen;
-    nv_count_states(c->heap, &old, &frozen);
-    if (c->host->visit_roots == NULL || frozen / FROZEN_DOMINATES > old)
-        c->stack.count = 0;
+    if (c->frozen / FROZEN_DOMINATES <= c->old)
+        nv_mark_roots(c);
     return NEVE_OK;
 }
 

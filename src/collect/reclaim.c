@@ -59,8 +59,12 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     nv_verdict verdict;
     neve_status status = nv_verify(c, objects, dead, 1, true, &verdict);
     c->current.verify_ns += nv_os_now_ns() - before;
-    /* Without memory to verify again nothing may be cleared: all of them go
-     * back. The finalizers have run, once; nothing else is lost. */
+    if (status == NEVE_OK &&
+        !nv_vec_reserve(c->heap, &c->condemned, c->condemned.count + verdict.dead))
+        status = NEVE_ENOMEM;
+    /* Without memory to verify again, or for the queue, nothing may be cleared,
+     * weak references neither: all of them go back. The finalizers have run,
+     * once; nothing else is lost. */
     size_t still_dead = status == NEVE_OK ? verdict.dead : 0;
     size_t revived = dead - still_dead;
     if (status != NEVE_OK)
@@ -69,12 +73,6 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
         c->host->clear_weakrefs(c->ctx, objects, still_dead, NEVE_WEAKREFS_AFTER_FINALIZERS);
     nv_verify_finish(c);
 
-    if (still_dead > 0 &&
-        !nv_vec_reserve(c->heap, &c->condemned, c->condemned.count + still_dead)) {
-        c->failed++;
-        revived = dead;
-        still_dead = 0;
-    }
     restore(c, objects + still_dead, revived, to_generation);
     c->current.resurrected += revived;
     c->current.collected += still_dead;

@@ -66,9 +66,31 @@ static bool arena_add(neve_heap *heap)
     return true;
 }
 
-/* Unmaps an arena all of whose pools are free and which is in a list. */
+/* Gives the memory of all dirty free pools of the arena back, run by run. */
+static void arena_clean(neve_heap *heap, nv_chunk *chunk)
+{
+    uint64_t dirty = chunk->dirty_mask;
+    while (dirty != 0) {
+        unsigned first = (unsigned)__builtin_ctzll(dirty);
+        uint64_t rest = ~(dirty >> first);
+        unsigned length = rest == 0 ? NV_POOLS : (unsigned)__builtin_ctzll(rest);
+        size_t bytes = (size_t)length << NV_POOL_SHIFT;
+        nv_os_discard((char *)chunk->base + ((size_t)first << NV_POOL_SHIFT), bytes);
+        heap->returned_bytes += bytes;
+        heap->dirty_pools -= length;
+        dirty = first + length >= NV_POOLS ? 0 : dirty >> (first + length) << (first + length);
+    }
+    chunk->dirty_mask = 0;
+}
+
+/* Unmaps an arena all of whose pools are free and which is in a list. During a
+ * marking, whose queue may hold the chunk, only the memory goes. */
 static void arena_drop(neve_heap *heap, nv_chunk *chunk)
 {
+    if (heap->marking) {
+        arena_clean(heap, chunk);
+        return;
+    }
     list_remove(heap, chunk, NV_POOLS);
     heap->dirty_pools -= (size_t)__builtin_popcountll(chunk->dirty_mask);
     heap->returned_bytes += NV_CHUNK_BYTES;
@@ -117,23 +139,6 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
     nv_pool *pool = &chunk->pools[number];
     pool->chunk = chunk;
     return pool;
-}
-
-/* Gives the memory of all dirty free pools of the arena back, run by run. */
-static void arena_clean(neve_heap *heap, nv_chunk *chunk)
-{
-    uint64_t dirty = chunk->dirty_mask;
-    while (dirty != 0) {
-        unsigned first = (unsigned)__builtin_ctzll(dirty);
-        uint64_t rest = ~(dirty >> first);
-        unsigned length = rest == 0 ? NV_POOLS : (unsigned)__builtin_ctzll(rest);
-        size_t bytes = (size_t)length << NV_POOL_SHIFT;
-        nv_os_discard((char *)chunk->base + ((size_t)first << NV_POOL_SHIFT), bytes);
-        heap->returned_bytes += bytes;
-        heap->dirty_pools -= length;
-        dirty = first + length >= NV_POOLS ? 0 : dirty >> (first + length) << (first + length);
-    }
-    chunk->dirty_mask = 0;
 }
 
 void nv_arena_purge(neve_heap *heap, size_t keep_bytes)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The two-level table of chunks, keyed by address, and the side tables that
- * hang on each chunk: state bits, white bits, index.
+ * hang on each chunk: state bits, mark bits, index.
  *
  * Descriptors and their tables come from slabs of NV_SLAB_CHUNKS, whose pages
  * the system commits on first touch, so that a chunk in which few objects lie
- * costs few pages, and whose white tables go back to the system in one call.
+ * costs few pages, and whose mark tables go back to the system in one call.
  *
  * Called by the heap and by the collector's marking and verification.
  */
@@ -47,7 +47,7 @@ static size_t page_round(size_t bytes)
     return (bytes + page - 1) & ~(page - 1);
 }
 
-/* A slab is laid out as: descriptors | pools | state tables | white tables,
+/* A slab is laid out as: descriptors | pools | state tables | mark tables,
  * each part on pages of its own, since they are written by different parties
  * at different times. */
 static bool slab_add(neve_heap *heap)
@@ -55,20 +55,20 @@ static bool slab_add(neve_heap *heap)
     size_t head = page_round(sizeof(nv_slab));
     size_t pools = page_round(NV_POOLS * sizeof(nv_pool));
     size_t state = page_round(NV_CHUNK_WORDS * sizeof(nv_state_word));
-    size_t white = page_round(NV_CHUNK_WORDS * sizeof(uint64_t));
-    size_t bytes = head + NV_SLAB_CHUNKS * (pools + state + white);
+    size_t marks = page_round(NV_CHUNK_WORDS * sizeof(nv_mark_word));
+    size_t bytes = head + NV_SLAB_CHUNKS * (pools + state + marks);
 
     nv_slab *slab = nv_heap_map(heap, bytes);
     if (slab == NULL)
         return false;
     slab->bytes = bytes;
     char *at = (char *)slab + head;
-    slab->white = (uint64_t *)(void *)(at + NV_SLAB_CHUNKS * (pools + state));
+    slab->marks = (nv_mark_word *)(void *)(at + NV_SLAB_CHUNKS * (pools + state));
     for (unsigned i = NV_SLAB_CHUNKS; i-- > 0;) {
         nv_chunk *chunk = &slab->chunks[i];
         chunk->pools = (nv_pool *)(void *)(at + i * pools);
         chunk->state = (nv_state_word *)(void *)(at + NV_SLAB_CHUNKS * pools + i * state);
-        chunk->white = slab->white + (size_t)i * (white / sizeof(uint64_t));
+        chunk->marks = slab->marks + (size_t)i * (marks / sizeof(nv_mark_word));
         chunk->next = heap->free_chunks;
         heap->free_chunks = chunk;
     }
@@ -113,14 +113,14 @@ void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
     NV_ASSERT(chunk->index == NULL);
     nv_pool *pools = chunk->pools;
     nv_state_word *state = chunk->state;
-    uint64_t *white = chunk->white;
+    nv_mark_word *marks = chunk->marks;
     memset(pools, 0, NV_POOLS * sizeof(nv_pool));
     memset(state, 0, NV_CHUNK_WORDS * sizeof(nv_state_word));
-    memset(white, 0, NV_CHUNK_WORDS * sizeof(uint64_t));
+    memset(marks, 0, NV_CHUNK_WORDS * sizeof(nv_mark_word));
     memset(chunk, 0, sizeof *chunk);
     chunk->pools = pools;
     chunk->state = state;
-    chunk->white = white;
+    chunk->marks = marks;
     chunk->next = heap->free_chunks;
     heap->free_chunks = chunk;
 }
@@ -181,22 +181,28 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
         word->lo &= ~low;
         word->hi &= ~low;
     }
-    if (heap->marking)
-        chunk->white[at] &= ~low;
+    if (heap->marking) {
+        chunk->marks[at].white &= ~low;
+        chunk->marks[at].grey &= ~low;
+    }
     uint64_t high = shift == 0 ? 0 : mask >> (64 - shift);
     if (NEVE_UNLIKELY(high != 0)) {
         if (at + 1 < NV_CHUNK_WORDS) {
             word[1].lo &= ~high;
             word[1].hi &= ~high;
-            if (heap->marking)
-                chunk->white[at + 1] &= ~high;
+            if (heap->marking) {
+                chunk->marks[at + 1].white &= ~high;
+                chunk->marks[at + 1].grey &= ~high;
+            }
         } else {
             nv_chunk *next = nv_chunk_find(heap, (const char *)block + 4 * NEVE_GRANULE);
             if (next != NULL) {
                 next->state[0].lo &= ~high;
                 next->state[0].hi &= ~high;
-                if (heap->marking)
-                    next->white[0] &= ~high;
+                if (heap->marking) {
+                    next->marks[0].white &= ~high;
+                    next->marks[0].grey &= ~high;
+                }
             }
         }
     }
@@ -225,9 +231,9 @@ void nv_index_drop(neve_heap *heap)
     }
 }
 
-void nv_white_drop(neve_heap *heap)
+void nv_marks_drop(neve_heap *heap)
 {
-    size_t white = page_round(NV_CHUNK_WORDS * sizeof(uint64_t));
+    size_t marks = page_round(NV_CHUNK_WORDS * sizeof(nv_mark_word));
     for (nv_slab *slab = heap->slabs; slab != NULL; slab = slab->next)
-        nv_os_discard(slab->white, NV_SLAB_CHUNKS * white);
+        nv_os_discard(slab->marks, NV_SLAB_CHUNKS * marks);
 }

@@ -16,6 +16,8 @@
  *             when the marking began, and not reached yet". The complement of
  *             the mark bit among the objects concerned; this polarity lets an
  *             edge be handled with one read instead of two.
+ *   grey      one bit per granule, beside the white one: reached, to be
+ *             traversed, and not on the mark stack.
  *   index     one u32 per 32 bytes, during a large verification only: the
  *             number of the candidate at that address, plus one.
  *   tag       of a pool: flags in the low 8 bits, above them the epoch, which
@@ -24,7 +26,7 @@
  *
  * Invariants kept here (numbers are those of the design):
  *   1. descriptors and tables lie outside the memory of the pools;
- *   5. freeing a block clears the state and white bits of its granules;
+ *   5. freeing a block clears the state and mark bits of its granules;
  *   8. after fork, current pools and partial lists start empty, and the free
  *      blocks of an inherited pool are held back.
  */
@@ -90,6 +92,12 @@ typedef struct nv_state_word {
     uint64_t hi;
 } nv_state_word;
 
+/* The marking's bits of 64 granules, likewise. */
+typedef struct nv_mark_word {
+    uint64_t white;
+    uint64_t grey;
+} nv_mark_word;
+
 #define NV_POOL_HAS_STATE 1u  /* some object here once got a state other than young */
 #define NV_POOL_INHERITED 2u  /* adopted after fork: see heap/fork.c */
 #define NV_POOL_FLAGS 0xffu
@@ -123,7 +131,8 @@ typedef struct nv_chunk {
     uintptr_t base;            /* the chunk's address */
     nv_pool *pools;            /* NV_POOLS descriptors */
     nv_state_word *state;      /* NV_CHUNK_WORDS entries */
-    uint64_t *white;           /* NV_CHUNK_WORDS entries, meaningful during a marking */
+    nv_mark_word *marks;       /* NV_CHUNK_WORDS entries, meaningful during a marking */
+    struct nv_chunk *next_grey; /* see collect/mark.c */
     uint32_t *index;           /* NV_INDEX_BYTES, or NULL */
     struct nv_chunk *next_indexed;
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
@@ -131,16 +140,17 @@ typedef struct nv_chunk {
     uint64_t dirty_mask;       /* ... of which these have memory that can be given back */
     uint32_t epoch;            /* of the list links above; another: not in a list */
     bool is_arena;
+    bool is_grey;              /* in the queue of chunks with grey objects */
     bool has_middle;           /* some state here may be NV_STATE_MIDDLE */
 } nv_chunk;
 
-/* Descriptors come in slabs, so that their white tables are adjacent and go
+/* Descriptors come in slabs, so that their mark tables are adjacent and go
  * back to the OS in one call. */
 #define NV_SLAB_CHUNKS 32u
 typedef struct nv_slab {
     struct nv_slab *next;
     size_t bytes;
-    uint64_t *white; /* NV_SLAB_CHUNKS tables */
+    nv_mark_word *marks; /* NV_SLAB_CHUNKS tables */
     nv_chunk chunks[NV_SLAB_CHUNKS];
 } nv_slab;
 
@@ -176,7 +186,7 @@ struct neve_heap {
     /* Pools of NEVE_DOMAIN_OBJECT that allocation has drawn from since the
      * list was last taken: where young objects can lie. */
     nv_pool *touched;
-    bool marking; /* the white tables are live: freeing clears them too */
+    bool marking; /* the mark tables are live: freeing clears them too */
 
     neve_large_allocator large;
     nv_large *large_slots; /* open addressing, linear probing */
@@ -244,14 +254,14 @@ static inline nv_state nv_state_get(const neve_heap *heap, const void *object)
 /* False without memory for a table (only for objects outside the arenas). */
 bool nv_state_set(neve_heap *heap, void *object, nv_state state);
 
-/* Clears the state and white bits of the objects that can begin in `block`. */
+/* Clears the state and mark bits of the objects that can begin in `block`. */
 void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block);
 
 /* Makes chunk->index; false without memory. */
 bool nv_index_ensure(neve_heap *heap, nv_chunk *chunk);
-/* Gives all index tables back; all white tables. */
+/* Gives all index tables back; all mark tables. */
 void nv_index_drop(neve_heap *heap);
-void nv_white_drop(neve_heap *heap);
+void nv_marks_drop(neve_heap *heap);
 
 /* Mappings that count as side tables and obey neve_heap_fail_alloc_at. */
 void *nv_heap_map(neve_heap *heap, size_t bytes);
