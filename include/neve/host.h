@@ -62,9 +62,11 @@ NEVE_API int neve_mark_visit(void *object, void *marker);
 NEVE_API void neve_mark_items(neve_marker *marker, void *const *items, size_t n);
 /* `object` shall be given to `traverse`, in pieces, later. */
 NEVE_API void neve_mark_defer(neve_marker *marker, void *object);
-/* `object` was marked, no tracked object was newly reached through it, and it
- * may be one of those that need not be tracked: it is given to `untrack` at the
- * end of a full collection. */
+/* Whether the collector's tables hold `object` as old or permanent. */
+NEVE_API bool neve_mark_is_known(const neve_marker *marker, const void *object);
+/* `object` was marked, it refers to no object that is known, and it may be one
+ * of those that need not be tracked: it is given to `untrack` at the end of the
+ * collection. */
 NEVE_API void neve_mark_untrackable(neve_marker *marker, void *object);
 
 /* When `clear_weakrefs` is called. */

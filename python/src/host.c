@@ -163,6 +163,23 @@ static void prefetch_contents(const PyObject *object)
     }
 }
 
+/* Whether a tuple or dict refers to an old object, and so must stay tracked. */
+static bool refers_to_known(PyObject *object, const neve_marker *marker)
+{
+    if (PyTuple_CheckExact(object)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); i++)
+            if (neve_mark_is_known(marker, PyTuple_GET_ITEM(object, i)))
+                return true;
+        return false;
+    }
+    Py_ssize_t at = 0;
+    PyObject *value;
+    while (PyDict_Next(object, &at, NULL, &value))
+        if (neve_mark_is_known(marker, value))
+            return true;
+    return false;
+}
+
 static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *marker)
 {
     (void)ctx;
@@ -189,7 +206,8 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
             if (type != &PyDict_Type)
                 continue;
         }
-        if (marker->fresh == fresh && _PyObject_GC_IS_TRACKED(object))
+        if (marker->fresh == fresh && _PyObject_GC_IS_TRACKED(object) &&
+            !refers_to_known(object, marker))
             neve_mark_untrackable(marker, object);
     }
 }

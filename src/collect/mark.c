@@ -107,6 +107,12 @@ void neve_mark_defer(neve_marker *marker, void *object)
     nv_vec_push(c->heap, &c->deferred, object);
 }
 
+bool neve_mark_is_known(const neve_marker *marker, const void *object)
+{
+    const neve_collector *c = (const neve_collector *)(const void *)marker;
+    return nv_state_get(c->heap, object) >= NV_STATE_OLD;
+}
+
 void neve_mark_untrackable(neve_marker *marker, void *object)
 {
     neve_collector *c = (neve_collector *)(void *)marker;

@@ -6,8 +6,8 @@
  * A weak reference is in the table exactly while its referent field is set.
  * It is taken out when the referent dies (by count: after its finalizer; in a
  * collection: before, and once more for those made by finalizers), and when
- * the weak reference itself is cleared or finally dead, so that the callback of
- * a dead one is never called: a callback must not resurrect it.
+ * the weak reference itself is cleared. The callback of a weak reference that
+ * is dead itself is never called: a callback must not resurrect it.
  *
  * The flag NV_OBJECT_WEAKREFS in the referent's header spares all others the
  * look-up. Immortal referents go without it: they never die, and their headers
@@ -206,14 +206,9 @@ size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size
     if (runtime->weakrefs.count == 0)
         return 0;
     for (size_t i = 0; i < n; i++) {
-        neve_object *object = objects[i];
-        if ((object->flags & NV_OBJECT_WEAKREFS) != 0)
-            tail = referent_detach(runtime, object, with_callbacks, tail);
-        /* A dead weak reference's referent may live on and die before the weak
-         * reference is cleared: its callback must not run then. Before the
-         * finalizers this would be too early, as they may revive it. */
-        if (pass == NEVE_WEAKREFS_AFTER_FINALIZERS && object->type == &nv_weakref_type)
-            nv_weakref_detach(runtime, object);
+        neve_object *referent = objects[i];
+        if ((referent->flags & NV_OBJECT_WEAKREFS) != 0)
+            tail = referent_detach(runtime, referent, with_callbacks, tail);
     }
     return run_callbacks(runtime, list);
 }
