@@ -47,6 +47,10 @@ typedef struct neve_collector neve_collector;
  * equals that of CPython's visitproc. */
 typedef int (*neve_visit_fn)(void *object, void *arg);
 
+/* Calls `visit` for each of the `n` items that is not NULL; much faster than a
+ * loop over visit(item, arg) where `visit` is one of the collector's own. */
+NEVE_API int neve_visit_items(void *const *items, size_t n, neve_visit_fn visit, void *arg);
+
 /* Where a host puts the objects of its young generations. */
 typedef struct neve_gather neve_gather;
 /* Adds one object. False: no memory, stop gathering. */
@@ -58,8 +62,6 @@ typedef struct neve_marker {
 } neve_marker;
 /* A neve_visit_fn; `marker` is its argument. */
 NEVE_API int neve_mark_visit(void *object, void *marker);
-/* The same for `n` objects (some may be NULL), faster than one by one. */
-NEVE_API void neve_mark_items(neve_marker *marker, void *const *items, size_t n);
 /* `object` shall be given to `traverse`, in pieces, later. */
 NEVE_API void neve_mark_defer(neve_marker *marker, void *object);
 /* Whether the collector's tables hold `object` as old or permanent. */
@@ -133,10 +135,13 @@ typedef struct neve_host {
     /* These were proved dead: take them out of every listing of objects. */
     void (*condemn)(void *ctx, void *const *objects, size_t n);
     /* See neve_weakref_pass; neve_collector_is_condemned answers for any
-     * object. Returns how many weak references died with their callbacks. */
-    size_t (*clear_weakrefs)(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass);
-    /* Runs finalizers, each once in the life of its object. */
-    void (*finalize)(void *ctx, void *const *objects, size_t n);
+     * object. Returns how many weak references died with their callbacks. Sets
+     * *ran_code if any code of the mutator ran: only then is there need to
+     * verify the objects again. */
+    size_t (*clear_weakrefs)(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
+                             bool *ran_code);
+    /* Runs finalizers, each once in the life of its object; *ran_code likewise. */
+    void (*finalize)(void *ctx, void *const *objects, size_t n, bool *ran_code);
     /* Whether the object must not be reclaimed in a cycle, nor what it reaches. */
     bool (*is_uncollectable)(void *ctx, void *object);
     /* These were found unreachable and were not reclaimed; they are old again.

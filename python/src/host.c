@@ -27,12 +27,7 @@ static void traverse_items(PyObject *const *items, Py_ssize_t size, neve_visit_f
 {
     Py_ssize_t at = (Py_ssize_t)*cursor;
     Py_ssize_t end = size - at > PIECE ? at + PIECE : size;
-    if (visit == neve_mark_visit)
-        neve_mark_items(arg, (void *const *)(items + at), (size_t)(end - at));
-    else
-        for (; at < end; at++)
-            if (items[at] != NULL)
-                visit(items[at], arg);
+    neve_visit_items((void *const *)(items + at), (size_t)(end - at), visit, arg);
     *cursor = end < size ? (size_t)end : 0;
 }
 
@@ -198,7 +193,7 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
             if (size > PIECE)
                 neve_mark_defer(marker, object);
             else
-                neve_mark_items(marker, (void *const *)items, (size_t)size);
+                neve_visit_items((void *const *)items, (size_t)size, neve_mark_visit, marker);
             if (type == &PyList_Type)
                 continue;
         } else {
@@ -260,8 +255,8 @@ static void host_condemn(void *ctx, void *const *objects, size_t n)
 }
 
 /* Detaches all weak references to `object`; those whose callbacks are to be
- * called are appended to `calls`, retained. */
-static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject *calls)
+ * called are appended to *calls. False: no memory for that; some are left. */
+static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject **calls)
 {
     if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(object)))
         return true;
@@ -274,7 +269,9 @@ static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject *c
          * could reach objects that are about to be cleared. */
         bool is_called = with_callbacks && weakref->wr_callback != NULL &&
                          !neve_collector_is_condemned(nvpy.collector, weakref);
-        bool is_added = !is_called || PyList_Append(calls, (PyObject *)weakref) == 0;
+        /* `collecting` is set: making the list starts no collection. */
+        bool is_added = !is_called || ((*calls != NULL || (*calls = PyList_New(0)) != NULL) &&
+                                       PyList_Append(*calls, (PyObject *)weakref) == 0);
         Py_DECREF(weakref);
         if (!is_added)
             return false;
@@ -282,9 +279,10 @@ static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject *c
     return true;
 }
 
-static size_t call_callbacks(PyObject *calls)
+static size_t call_callbacks(PyObject *calls, bool *ran_code)
 {
     size_t died = 0;
+    *ran_code |= PyList_GET_SIZE(calls) > 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(calls); i++) {
         PyWeakReference *weakref = (PyWeakReference *)PyList_GET_ITEM(calls, i);
         PyObject *callback = Py_NewRef(weakref->wr_callback);
@@ -301,39 +299,33 @@ static size_t call_callbacks(PyObject *calls)
     return died;
 }
 
-static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass)
+static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
+                                  bool *ran_code)
 {
     (void)ctx;
     bool is_first = pass == NEVE_WEAKREFS_BEFORE_FINALIZERS;
-    PyObject *calls = NULL;
     bool with_callbacks = is_first;
-    if (is_first) {
-        /* `collecting` is set: no collection starts in here. */
-        calls = PyList_New(0);
-        if (calls == NULL) {
-            PyErr_Clear();
-            with_callbacks = false; /* no memory: they are cleared all the same */
-        }
-    }
+    PyObject *calls = NULL;
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
         /* A condemned weak reference must not be of use to a finalizer. */
         if (is_first && PyWeakref_Check(object))
             nvpy_compat_weakref_clear((PyWeakReference *)object);
-        while (!clear_weakrefs_of(object, with_callbacks, calls)) {
-            PyErr_WriteUnraisable(NULL); /* no memory for the list of calls */
+        while (!clear_weakrefs_of(object, with_callbacks, &calls)) {
+            *ran_code = true; /* sys.unraisablehook */
+            PyErr_WriteUnraisable(NULL);
             with_callbacks = false;
         }
     }
     size_t died = 0;
     if (calls != NULL) {
-        died = call_callbacks(calls);
+        died = call_callbacks(calls, ran_code);
         Py_DECREF(calls);
     }
     return died;
 }
 
-static void host_finalize(void *ctx, void *const *objects, size_t n)
+static void host_finalize(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     (void)ctx;
     for (size_t i = 0; i < n; i++) {
@@ -341,6 +333,7 @@ static void host_finalize(void *ctx, void *const *objects, size_t n)
         destructor finalize = Py_TYPE(object)->tp_finalize;
         if (finalize == NULL || _PyGC_FINALIZED(object))
             continue;
+        *ran_code = true;
         _PyGC_SET_FINALIZED(object);
         finalize(object);
         if (PyErr_Occurred())

@@ -36,6 +36,8 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
         has_thresholds |= options->thresholds[i] != 0;
     neve_collector_set_thresholds(c, has_thresholds ? options->thresholds : default_thresholds);
     c->is_enabled = true;
+    if (host->gather == NULL)
+        heap->tracks_touched = true;
     const char *stress = getenv("NEVE_GC_STRESS");
 #ifdef NEVE_GC_STRESS_DEFAULT
     c->is_stressed = stress == NULL || strtol(stress, NULL, 10) != 0;
@@ -142,6 +144,10 @@ static neve_status collect(neve_collector *c, int generation)
     current->nominate_ns = nominated - current->start_ns;
     if (status != NEVE_OK)
         return status;
+
+    /* Room for all that may be found dead, while giving up is still simple. */
+    if (!nv_vec_reserve(c->heap, &c->condemned, c->condemned.count + c->candidates.count))
+        return NEVE_ENOMEM;
 
     nv_verdict verdict;
     status = nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);

@@ -92,9 +92,8 @@ int neve_mark_visit(void *object, void *marker)
     return 0;
 }
 
-void neve_mark_items(neve_marker *marker, void *const *items, size_t n)
+void nv_mark_items(neve_collector *c, void *const *items, size_t n)
 {
-    neve_collector *c = (neve_collector *)(void *)marker;
     c->mark_edges += n;
     for (size_t i = 0; i < n; i++)
         if (items[i] != NULL)

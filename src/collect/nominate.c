@@ -141,9 +141,18 @@ static void forget_middle(nv_chunk *chunk, void *arg)
         chunk->has_middle = false;
 }
 
+/* A large block lies outside the arenas; without memory for a table there, its
+ * object could not be given a generation, and is nominated again as young. */
+static bool is_young(void *block, void *arg)
+{
+    return nv_state_get(arg, block) == NV_STATE_YOUNG;
+}
+
 void nv_touched_reset(neve_collector *c, int generation)
 {
     neve_heap *heap = c->heap;
+    if (!heap->tracks_touched)
+        return;
     while (heap->touched != NULL) {
         nv_pool *pool = heap->touched;
         heap->touched = pool->next_touched;
@@ -159,7 +168,7 @@ void nv_touched_reset(neve_collector *c, int generation)
         pool->next_touched = heap->touched;
         heap->touched = pool;
     }
-    nv_large_take_young(heap, NULL, NULL);
+    nv_large_take_young(heap, is_young, heap);
     if (generation > 0)
         nv_chunk_each(heap, forget_middle, NULL);
 }

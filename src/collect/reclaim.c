@@ -6,8 +6,9 @@
  *      no finalizer can free an object that a vector here still names
  *   2. clear weak references to them; call the callbacks of those that live on
  *   3. run the finalizers
- *   4. verify again: what a callback or finalizer revived goes back, old
- *   5. clear all weak references to what is still dead again: a finalizer may
+ *   4. if any code ran in 2 or 3, verify again: what a callback or finalizer
+ *      revived goes back to the survivors
+ *   5. then clear all weak references to what is still dead again: a finalizer may
  *      have made new ones, and the mutator must never be handed an object that
  *      is being cleared
  *   6. clear, and drop the references, in steps: from here on the mutator may
@@ -43,34 +44,39 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     if (dead == 0)
         return;
     void **objects = c->candidates.items;
-    nv_states_set(c, objects, dead, NV_STATE_YOUNG);
+    /* Young objects of hosts that gather them have no bits. */
+    if (to_generation == 2 || c->host->gather == NULL)
+        nv_states_set(c, objects, dead, NV_STATE_YOUNG);
     if (c->host->condemn != NULL)
         c->host->condemn(c->ctx, objects, dead);
     c->host->retain(c->ctx, objects, dead);
 
+    bool ran_code = false;
     if (c->host->clear_weakrefs != NULL)
-        c->current.collected +=
-            c->host->clear_weakrefs(c->ctx, objects, dead, NEVE_WEAKREFS_BEFORE_FINALIZERS);
+        c->current.collected += c->host->clear_weakrefs(
+            c->ctx, objects, dead, NEVE_WEAKREFS_BEFORE_FINALIZERS, &ran_code);
     if (c->host->finalize != NULL)
-        c->host->finalize(c->ctx, objects, dead);
-    nv_verify_finish(c);
+        c->host->finalize(c->ctx, objects, dead, &ran_code);
 
-    uint64_t before = nv_os_now_ns();
-    nv_verdict verdict;
-    neve_status status = nv_verify(c, objects, dead, 1, true, &verdict);
-    c->current.verify_ns += nv_os_now_ns() - before;
-    if (status == NEVE_OK &&
-        !nv_vec_reserve(c->heap, &c->condemned, c->condemned.count + verdict.dead))
-        status = NEVE_ENOMEM;
-    /* Without memory to verify again, or for the queue, nothing may be cleared,
-     * weak references neither: all of them go back. The finalizers have run,
-     * once; nothing else is lost. */
-    size_t still_dead = status == NEVE_OK ? verdict.dead : 0;
+    /* Where no code ran, what was dead still is. */
+    neve_status status = NEVE_OK;
+    size_t still_dead = dead;
+    if (ran_code) {
+        uint64_t before = nv_os_now_ns();
+        nv_verdict verdict;
+        nv_verify_finish(c);
+        status = nv_verify(c, objects, dead, 1, true, &verdict);
+        c->current.verify_ns += nv_os_now_ns() - before;
+        /* Without memory to verify again nothing may be cleared: all of them go
+         * back. The finalizers have run, once; nothing else is lost. */
+        still_dead = status == NEVE_OK ? verdict.dead : 0;
+    }
     size_t revived = dead - still_dead;
     if (status != NEVE_OK)
         c->failed++;
-    if (still_dead > 0 && c->host->clear_weakrefs != NULL)
-        c->host->clear_weakrefs(c->ctx, objects, still_dead, NEVE_WEAKREFS_AFTER_FINALIZERS);
+    if (ran_code && still_dead > 0 && c->host->clear_weakrefs != NULL)
+        c->host->clear_weakrefs(c->ctx, objects, still_dead, NEVE_WEAKREFS_AFTER_FINALIZERS,
+                                &ran_code);
     nv_verify_finish(c);
 
     restore(c, objects + still_dead, revived, to_generation);

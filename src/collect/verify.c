@@ -206,6 +206,28 @@ static int visit_rescue_index(void *object, void *arg)
     return 0;
 }
 
+int neve_visit_items(void *const *items, size_t n, neve_visit_fn visit, void *arg)
+{
+    if (visit == neve_mark_visit) {
+        nv_mark_items(arg, items, n);
+    } else if (visit == visit_subtract_hash) {
+        for (size_t i = 0; i < n; i++)
+            if (items[i] != NULL)
+                visit_subtract_hash(items[i], arg);
+    } else if (visit == visit_rescue_hash) {
+        for (size_t i = 0; i < n; i++)
+            if (items[i] != NULL)
+                visit_rescue_hash(items[i], arg);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            int result = items[i] == NULL ? 0 : visit(items[i], arg);
+            if (result != 0)
+                return result;
+        }
+    }
+    return 0;
+}
+
 static void traverse_whole(neve_collector *c, void *object, neve_visit_fn visit)
 {
     size_t cursor = 0;

@@ -186,6 +186,7 @@ struct neve_heap {
     /* Pools of NEVE_DOMAIN_OBJECT that allocation has drawn from since the
      * list was last taken: where young objects can lie. */
     nv_pool *touched;
+    bool tracks_touched; /* set by a collector whose host does not gather */
     bool marking; /* the mark tables are live: freeing clears them too */
 
     neve_large_allocator large;

@@ -115,7 +115,7 @@ void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size)
     *entry = (nv_large){.block = block, .size = size, .domain = (uint32_t)domain};
     heap->large_count++;
     heap->large_bytes += size;
-    if (domain == NEVE_DOMAIN_OBJECT && !young_add(heap, entry)) {
+    if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && !young_add(heap, entry)) {
         entry_remove(heap, entry);
         heap->large.free(heap->large.ctx, block);
         return NULL;

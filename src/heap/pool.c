@@ -117,7 +117,7 @@ static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class
         pool = next;
         pool->place = NV_POOL_CURRENT;
         heap->current[domain][size_class] = pool;
-        if (domain == NEVE_DOMAIN_OBJECT && !pool->is_touched) {
+        if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && !pool->is_touched) {
             pool->is_touched = true;
             pool->next_touched = heap->touched;
             heap->touched = pool;

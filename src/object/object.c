@@ -100,15 +100,16 @@ static neve_object *queue_pop(neve_runtime *runtime)
 
 /* ---- disposal ---- */
 
-void nv_object_finalize(neve_runtime *runtime, neve_object *object)
+bool nv_object_finalize(neve_runtime *runtime, neve_object *object)
 {
     const neve_type *type = object->type;
     if (type->finalize == NULL || (object->flags & NV_OBJECT_FINALIZED) != 0)
-        return;
+        return false;
     object->flags |= NV_OBJECT_FINALIZED;
     unsigned base = nv_user_code_begin(runtime);
     type->finalize(runtime, object);
     nv_user_code_end(runtime, base);
+    return true;
 }
 
 static int release_reference(void *object, void *arg)

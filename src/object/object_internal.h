@@ -108,7 +108,7 @@ static inline void nv_user_code_end(neve_runtime *runtime, unsigned base)
 
 /* Runs the type's finalizer, if there is one that never ran. The caller holds
  * a reference. */
-void nv_object_finalize(neve_runtime *runtime, neve_object *object);
+bool nv_object_finalize(neve_runtime *runtime, neve_object *object);
 
 /* False without memory; the array is then unchanged. */
 bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item);
@@ -122,7 +122,7 @@ void nv_weakrefs_clear(neve_runtime *runtime, neve_object *referent);
 /* The same for all objects of a batch; see neve_weakref_pass. Returns how many
  * weak references died with their callbacks. */
 size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size_t n,
-                               neve_weakref_pass pass);
+                               neve_weakref_pass pass, bool *ran_code);
 /* Forgets the referent: the callback will never be called. */
 void nv_weakref_detach(neve_runtime *runtime, neve_object *weakref);
 

@@ -129,15 +129,16 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
     }
 }
 
-static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass)
+static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
+                                  bool *ran_code)
 {
-    return nv_weakrefs_clear_batch(ctx, objects, n, pass);
+    return nv_weakrefs_clear_batch(ctx, objects, n, pass, ran_code);
 }
 
-static void host_finalize(void *ctx, void *const *objects, size_t n)
+static void host_finalize(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     for (size_t i = 0; i < n; i++)
-        nv_object_finalize(ctx, objects[i]);
+        *ran_code |= nv_object_finalize(ctx, objects[i]);
 }
 
 static size_t host_report_uncollectable(void *ctx, void *const *objects, size_t n,

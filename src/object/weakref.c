@@ -199,7 +199,7 @@ void nv_weakrefs_clear(neve_runtime *runtime, neve_object *referent)
 }
 
 size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size_t n,
-                               neve_weakref_pass pass)
+                               neve_weakref_pass pass, bool *ran_code)
 {
     bool with_callbacks = pass == NEVE_WEAKREFS_BEFORE_FINALIZERS;
     nv_weakref *list = NULL, **tail = &list;
@@ -210,6 +210,7 @@ size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size
         if ((referent->flags & NV_OBJECT_WEAKREFS) != 0)
             tail = referent_detach(runtime, referent, with_callbacks, tail);
     }
+    *ran_code |= list != NULL;
     return run_callbacks(runtime, list);
 }
 
