@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT
+"""What the Python benchmarks share: fresh interpreters in turn, medians, tables, the line about the machine.
+
+Every benchmark is one script with two faces. Without `--child` it is the driver; with `--child JSON` it is one
+measurement: it gets its parameters as JSON, measures, and prints one line of JSON. The driver starts children
+in turn (stock, neve, stock, neve, ...), each in a fresh interpreter, so that drift of the machine
+falls on all of them alike.
+
+A benchmark's exit status is 0 when everything was measured, 1 when something failed or Neve is not
+built (its rows are left out then), 2 when the command line is wrong. A missed target is printed, and
+is not a failure: benchmarks are not tests.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve"}
+CHILD_TIMEOUT_S = 300
+
+
+class Failure(Exception):
+    """Something that the user must be told in one sentence."""
+
+
+# --- the command line --------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, with status 2."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+positive.__name__ = "positive number"
+
+
+def make_parser(description, configurations=("stock", "neve")):
+    """A parser with the options that every benchmark has; the benchmark adds its own."""
+    parser = Parser(description=f"{description} Exit status: 0 measured, 1 something failed or Neve is not built, "
+                                "2 the command line is wrong.")
+    parser.add_argument("--runs", type=positive, default=5, metavar="N",
+                        help="runs of each case, in turn; medians are shown (default 5)")
+    parser.add_argument("--only", type=name_list(configurations), default=list(configurations), metavar="LIST",
+                        help=f"configurations, of {','.join(configurations)} (default all)")
+    parser.add_argument("--json", metavar="FILE", help="also write everything measured to FILE")
+    return parser
+
+
+def name_list(known):
+    """An argparse type: a comma-separated list of known names, returned in the known order."""
+    def parse(text):
+        names = [name.strip() for name in text.split(",")]
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"unknown name {name!r}, choose from {','.join(known)}")
+        return [name for name in known if name in names]
+    return parse
+
+
+# --- interpreters ------------------------------------------------------------------------------------------
+
+
+def environment_for(configuration):
+    """The environment of a child; for stock, without anything that would switch Neve on unasked."""
+    environment = dict(os.environ)
+    environment.setdefault("PYTHONHASHSEED", "0")
+    environment.pop("NEVE", None)
+    if configuration == "neve":
+        built = os.path.join(CHECKOUT, "build", "python", sys.implementation.cache_tag)
+        if os.path.isdir(built):
+            paths = [built, environment.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        return environment
+    for key in [key for key in environment if key.startswith("NEVE_")]:
+        del environment[key]
+    return environment
+
+
+def check_neve():
+    """Raises Failure, saying what to do, when `import neve` does not work in a child."""
+    probe = subprocess.run([sys.executable, "-c", "import neve"], env=environment_for("neve"), cwd=CHECKOUT,
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    if probe.returncode == 0:
+        return
+    if "No module named 'neve'" in probe.stderr:
+        raise Failure(f"Neve is not built for {sys.implementation.cache_tag}, its rows are left out: "
+                      f"`make PYTHON={sys.executable} run` in the checkout builds it")
+    raise Failure(f"Neve cannot be imported, its rows are left out: {last_line(probe.stderr) or probe.returncode}")
+
+
+def last_line(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def run_child(configuration, parameters):
+    """Runs the calling script as a child under the configuration; returns what it reported."""
+    command = [sys.executable]
+    if configuration == "neve":
+        command += ["-m", "neve"]
+    parameters = dict(parameters, configuration=configuration)
+    command += [os.path.abspath(sys.argv[0]), "--child", json.dumps(parameters)]
+    # A process group of its own: whatever it forked is ended with it.
+    process = subprocess.Popen(command, env=environment_for(configuration), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        output, errors = process.communicate(timeout=CHILD_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"did not end within {CHILD_TIMEOUT_S} s and was killed") from None
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode < 0:
+        raise Failure(f"was killed by {signal_name(-process.returncode)}")
+    if process.returncode:
+        raise Failure(last_line(errors) or f"ended with status {process.returncode}")
+    try:
+        return json.loads(last_line(output))
+    except ValueError:
+        raise Failure("ended well but reported nothing that can be read") from None
+
+
+def run_in_turn(options, cases):
+    """Measures every case under every configuration.
+
+    `cases` maps a case's name to its parameters. Returns {case: {configuration: [report, ...]}}, without the
+    configurations that failed, and the exit status.
+    """
+    status = 0
+    configurations = list(options.only)
+    if "neve" in configurations:
+        try:
+            check_neve()
+        except (Failure, subprocess.TimeoutExpired) as problem:
+            complain(problem)
+            configurations.remove("neve")
+            status = 1
+    results = {}
+    for case, parameters in cases.items():
+        reports = {configuration: [] for configuration in configurations}
+        for run in range(options.runs):
+            for configuration in list(reports):
+                show_progress(f"{case}: {LABELS[configuration]}, run {run + 1} of {options.runs}")
+                try:
+                    reports[configuration].append(run_child(configuration, parameters))
+                except Failure as failure:
+                    show_progress("")
+                    complain(f"{case}, {LABELS[configuration]}: {failure}")
+                    del reports[configuration]
+                    status = 1
+        show_progress("")
+        results[case] = reports
+    return results, status
+
+
+def show_progress(text):
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def complain(message):
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
+
+
+# --- a child -----------------------------------------------------------------------------------------------
+
+
+def main(measure, drive):
+    """The entry of every benchmark: `measure(parameters)` returns a child's report, `drive()` a status."""
+    if len(sys.argv) == 3 and sys.argv[1] == "--child":
+        parameters = json.loads(sys.argv[2])
+        if parameters["configuration"] == "neve" and "neve" not in sys.modules:
+            print("was to run under Neve and does not", file=sys.stderr, flush=True)
+            os._exit(1)
+        try:
+            print(json.dumps(measure(parameters)))
+            code = 0
+        except Failure as failure:
+            print(failure, file=sys.stderr)
+            code = 1
+        # A heap of a million objects is not worth taking apart one by one at the end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    try:
+        sys.exit(drive())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def expect(condition, sentence):
+    """What must hold for a figure to mean anything; unlike assert it is there under -O too."""
+    if not condition:
+        raise Failure(sentence)
+
+
+class MemoryProbe:
+    """Private dirty memory of this process. The file stays open; a reading makes one short-lived bytes object."""
+
+    def __init__(self):
+        self.fd = os.open("/proc/self/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
+
+    def private_dirty_kb(self):
+        text = os.pread(self.fd, 4096, 0)
+        key = b"\nPrivate_Dirty:"
+        start = text.index(key) + len(key)
+        return int(text[start:text.index(b"kB", start)])
+
+
+# --- results -----------------------------------------------------------------------------------------------
+
+
+def median_of(reports, key):
+    return statistics.median(report[key] for report in reports)
+
+
+def ratio(value, reference):
+    return value / reference if reference else None
+
+
+def number(value, digits):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def print_table(heads, rows, left=1):
+    """Columns as wide as their widest cell; the first `left` are left-aligned, the others right-aligned."""
+    cells = [heads, *rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) if column < left else cell.rjust(width)
+                        for column, (cell, width) in enumerate(zip(row, widths))).rstrip())
+
+
+def machine_line():
+    model = platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as cpuinfo:
+            model = next((line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return (f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} x {model}, "
+            f"Linux {platform.release()}, {datetime.date.today().isoformat()}")
+
+
+def check_json_file(parser, options):
+    """A file that cannot be written is found before the measuring, not after it."""
+    if options.json:
+        try:
+            with open(options.json, "a", encoding="utf-8"):
+                pass
+        except OSError as error:
+            parser.error(f"cannot write {options.json}: {error.strerror}")
+
+
+def write_json(options, benchmark, rows, results):
+    """`rows` are the figures shown, `results` every report of every run."""
+    if not options.json:
+        return
+    document = {"benchmark": benchmark, "machine": machine_line(), "runs": options.runs, "rows": rows,
+                "results": results}
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
