@@ -106,6 +106,8 @@ struct neve_collector {
     uint32_t *refs;     /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
+    size_t verify_edges; /* to candidates, from the one that is being traversed */
+    size_t verify_alive; /* candidates rescued so far */
     bool map_is_live;   /* the map holds exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];

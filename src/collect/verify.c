@@ -24,11 +24,20 @@
 
 #include "platform/os.h"
 
-/* What gc_refs can hold besides counts. */
-#define REFS_HELD NEVE_COUNT_HELD          /* not to be trusted: held from outside */
-#define REFS_REACHED (UINT32_MAX - 1)      /* held from outside, and traversed or to be */
-#define REFS_UNCOLLECTABLE (UINT32_MAX - 2)
-#define REFS_MAX (UINT32_MAX - 3)
+/* gc_refs of a candidate: a count or one of three other values, and a flag for
+ * "refers to candidates". Whoever lacks the flag after the subtraction need not
+ * be traversed again when it is rescued; most containers hold leaves only. */
+#define REFS_EDGES 0x80000000u
+#define REFS_VALUE 0x7fffffffu
+#define REFS_HELD REFS_VALUE                 /* not to be trusted: held from outside */
+#define REFS_REACHED (REFS_VALUE - 1)        /* held from outside, rescued */
+#define REFS_UNCOLLECTABLE (REFS_VALUE - 2)
+#define REFS_MAX (REFS_VALUE - 3)
+
+static inline uint32_t refs_value(uint32_t refs)
+{
+    return refs & REFS_VALUE;
+}
 
 /* ---- the map from addresses to numbers ---- */
 
@@ -163,21 +172,30 @@ static inline void subtract(neve_collector *c, uint32_t number, void *object)
 {
     if (number == 0)
         return;
+    c->verify_edges++;
     uint32_t *refs = &c->refs[number - 1];
-    if (NEVE_LIKELY(*refs - 1 < REFS_MAX)) { /* neither 0 nor held */
+    if (NEVE_LIKELY(refs_value(*refs) - 1 < REFS_MAX)) { /* neither 0 nor held */
         --*refs;
-    } else if (*refs == 0) {
+    } else if (refs_value(*refs) == 0) {
         report_too_many(c, object);
-        *refs = REFS_HELD;
+        *refs |= REFS_HELD;
     }
+}
+
+/* Marks a candidate as reached, and queues it if it can reach others. */
+static inline void reach(neve_collector *c, uint32_t number, void *object)
+{
+    uint32_t refs = c->refs[number - 1];
+    c->refs[number - 1] = REFS_REACHED;
+    c->verify_alive++;
+    if ((refs & REFS_EDGES) != 0)
+        c->stack.items[c->stack.count++] = object; /* reserved: each is pushed once */
 }
 
 static inline void rescue(neve_collector *c, uint32_t number, void *object)
 {
-    if (number == 0 || c->refs[number - 1] >= REFS_REACHED - 1)
-        return;
-    c->refs[number - 1] = REFS_REACHED;
-    c->stack.items[c->stack.count++] = object; /* reserved: each is pushed once */
+    if (number != 0 && refs_value(c->refs[number - 1]) != REFS_REACHED)
+        reach(c, number, object);
 }
 
 /* Each visitor twice, for the two kinds of map: this is the innermost loop. */
@@ -240,7 +258,7 @@ static int visit_uncollectable(void *object, void *arg)
 {
     neve_collector *c = arg;
     uint32_t number = nv_candidate_number(c, object);
-    if (number == 0 || c->refs[number - 1] != 0)
+    if (number == 0 || refs_value(c->refs[number - 1]) != 0)
         return 0;
     c->refs[number - 1] = REFS_UNCOLLECTABLE;
     c->stack.items[c->stack.count++] = object;
@@ -251,7 +269,7 @@ static size_t find_uncollectable(neve_collector *c, void *const *objects, size_t
 {
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
-        if (c->refs[i] == 0 && c->host->is_uncollectable(c->ctx, objects[i]))
+        if (refs_value(c->refs[i]) == 0 && c->host->is_uncollectable(c->ctx, objects[i]))
             visit_uncollectable(objects[i], c);
     while (c->stack.count > 0) {
         traverse_whole(c, c->stack.items[--c->stack.count], visit_uncollectable);
@@ -305,21 +323,24 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
             c->refs[i] -= c->refs[i] < held ? c->refs[i] : held;
     }
     neve_visit_fn subtract_visit = by_hash ? visit_subtract_hash : visit_subtract_index;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        c->verify_edges = 0;
         traverse_whole(c, objects[i], subtract_visit);
+        if (c->verify_edges != 0)
+            c->refs[i] |= REFS_EDGES;
+    }
 
     neve_visit_fn rescue_visit = by_hash ? visit_rescue_hash : visit_rescue_index;
-    size_t alive = 0;
+    c->verify_alive = 0;
     for (size_t i = 0; i < n; i++) {
-        if (c->refs[i] == 0 || c->refs[i] == REFS_REACHED)
+        uint32_t value = refs_value(c->refs[i]);
+        if (value == 0 || value == REFS_REACHED)
             continue;
-        c->refs[i] = REFS_REACHED;
-        c->stack.items[c->stack.count++] = objects[i];
-        while (c->stack.count > 0) {
+        reach(c, (uint32_t)i + 1, objects[i]);
+        while (c->stack.count > 0)
             traverse_whole(c, c->stack.items[--c->stack.count], rescue_visit);
-            alive++;
-        }
     }
+    size_t alive = c->verify_alive;
     if (alive < n && c->host->is_uncollectable != NULL)
         verdict->uncollectable = find_uncollectable(c, objects, n);
     verdict->dead = n - alive - verdict->uncollectable;
@@ -332,11 +353,11 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
         for (size_t i = 0; i < n; i++) {
             if (c->refs[i] == REFS_UNCOLLECTABLE)
                 others[uncollectable++] = objects[i];
-            else if (c->refs[i] != 0)
+            else if (refs_value(c->refs[i]) != 0)
                 others[rest++] = objects[i];
         }
         for (size_t i = 0; i < n; i++)
-            if (c->refs[i] == 0)
+            if (refs_value(c->refs[i]) == 0)
                 objects[dead++] = objects[i];
         memcpy(objects + dead, others, (n - dead) * sizeof(void *));
         if (keep_map)
