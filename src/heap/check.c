@@ -61,7 +61,8 @@ static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
     }
     uint64_t seen[NV_POOL_BITS_WORDS] = {0};
     unsigned free_blocks = check_list(c, pool, base, pool->free, seen);
-    free_blocks += check_list(c, pool, base, pool->held, seen);
+    for (unsigned l = 0; l < NV_HELD_LISTS; l++)
+        free_blocks += check_list(c, pool, base, nv_pool_held(pool, l), seen);
     size_t bytes = nv_pool_block_bytes(pool);
     bool has_state = (pool->tag & NV_POOL_HAS_STATE) != 0;
     bool is_inherited = (pool->tag & NV_POOL_INHERITED) != 0;

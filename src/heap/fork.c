@@ -32,15 +32,20 @@ void neve_heap_after_fork_child(neve_heap *heap)
 
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool)
 {
-    if (pool->free != NULL && pool->held != NULL) {
-        /* A fork inside a fork: one write joins the two lists. */
-        void *last = pool->free;
-        while (*(void **)last != NULL)
-            last = *(void **)last;
-        *(void **)last = pool->held;
+    if (pool->free != NULL) {
+        unsigned list = 0;
+        while (list < NV_HELD_LISTS - 1 && pool->held[list] != 0)
+            list++;
+        if (pool->held[list] != 0) {
+            /* More forks inside forks than there are lists: one write joins two. */
+            void *last = pool->free;
+            while (*(void **)last != NULL)
+                last = *(void **)last;
+            *(void **)last = nv_pool_held(pool, list);
+        }
+        size_t offset = (size_t)((char *)pool->free - nv_pool_base(pool));
+        pool->held[list] = (uint16_t)(offset / NEVE_GRANULE + 1);
     }
-    if (pool->free != NULL)
-        pool->held = pool->free;
     pool->free = NULL;
     pool->next = pool->prev = NULL;
     pool->place = NV_POOL_FULL;

@@ -127,6 +127,14 @@ void neve_heap_destroy(neve_heap *heap)
 size_t neve_heap_trim(neve_heap *heap)
 {
     size_t before = heap->returned_bytes;
+    for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
+        for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++) {
+            nv_pool *pool = heap->current[domain][size_class];
+            if (pool == &heap->none || pool->used != 0)
+                continue;
+            heap->current[domain][size_class] = &heap->none;
+            nv_pool_release(heap, pool);
+        }
     nv_arena_purge(heap, 0);
     return heap->returned_bytes - before;
 }

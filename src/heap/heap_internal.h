@@ -103,6 +103,8 @@ typedef struct nv_mark_word {
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
 
+#define NV_HELD_LISTS 4u
+
 typedef enum nv_pool_place {
     NV_POOL_FREE = 0, /* of no class, in its arena's free_mask */
     NV_POOL_CURRENT,  /* allocation draws from it */
@@ -112,7 +114,6 @@ typedef enum nv_pool_place {
 
 typedef struct nv_pool {
     void *free;        /* linked through the first word of each free block */
-    void *held;        /* inherited free blocks, which the child must not touch */
     struct nv_pool *next, *prev;   /* the partial list */
     struct nv_pool *next_touched;  /* see neve_heap.touched */
     struct nv_chunk *chunk;        /* where it lies; set when it is acquired */
@@ -124,6 +125,9 @@ typedef struct nv_pool {
     uint8_t domain;
     uint8_t place;
     uint8_t is_touched;
+    /* Lists of inherited free blocks, which the child must not touch, one for
+     * each fork: the first block's granule in the pool, plus one; 0: none. */
+    uint16_t held[NV_HELD_LISTS];
 } nv_pool;
 
 /* Descriptor of a chunk. All tables point into the same slab of descriptors. */
@@ -195,7 +199,7 @@ struct neve_heap {
     size_t large_count;
     size_t large_bytes;
     void **young_large;    /* large objects since the list was last taken; holes are NULL */
-    size_t young_large_count, young_large_capacity;
+    size_t young_large_count, young_large_capacity, young_large_holes;
 
     neve_corruption_fn on_corruption;
     void *on_corruption_ctx;
@@ -290,6 +294,12 @@ static inline size_t nv_pool_block_bytes(const nv_pool *pool)
 static inline char *nv_pool_base(const nv_pool *pool)
 {
     return (char *)pool->chunk->base + ((size_t)(pool - pool->chunk->pools) << NV_POOL_SHIFT);
+}
+/* The first block of a held list, or NULL. */
+static inline void *nv_pool_held(const nv_pool *pool, unsigned list)
+{
+    unsigned held = pool->held[list];
+    return held == 0 ? NULL : nv_pool_base(pool) + (size_t)(held - 1) * NEVE_GRANULE;
 }
 static inline nv_pool *nv_pool_of(const nv_chunk *chunk, const void *block)
 {

@@ -61,9 +61,27 @@ static bool make_room(neve_heap *heap)
     return true;
 }
 
+/* Closes the holes that freed objects left in the list of young ones. */
+static void young_compact(neve_heap *heap)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < heap->young_large_count; i++) {
+        void *block = heap->young_large[i];
+        if (block == NULL)
+            continue;
+        heap->young_large[kept++] = block;
+        nv_large_find(heap, block)->young = (uint32_t)kept;
+    }
+    heap->young_large_count = kept;
+    heap->young_large_holes = 0;
+}
+
 /* Objects are young at first: the collector will ask for the list. */
 static bool young_add(neve_heap *heap, nv_large *entry)
 {
+    if (heap->young_large_count == heap->young_large_capacity &&
+        heap->young_large_holes > heap->young_large_count / 2)
+        young_compact(heap);
     if (heap->young_large_count == heap->young_large_capacity) {
         size_t old = heap->young_large_capacity * sizeof(void *);
         size_t capacity = old == 0 ? 512 : heap->young_large_capacity * 2;
@@ -84,10 +102,7 @@ static void entry_remove(neve_heap *heap, nv_large *entry)
 {
     if (entry->young != 0) {
         heap->young_large[entry->young - 1] = NULL;
-        /* A tail of holes goes at once, so that churn does not grow the list. */
-        while (heap->young_large_count > 0 &&
-               heap->young_large[heap->young_large_count - 1] == NULL)
-            heap->young_large_count--;
+        heap->young_large_holes++;
     }
     heap->large_count--;
     heap->large_bytes -= entry->size;
@@ -176,6 +191,7 @@ void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), 
         }
     }
     heap->young_large_count = kept;
+    heap->young_large_holes = 0;
 }
 
 void nv_large_destroy(neve_heap *heap)

@@ -92,7 +92,8 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
     nv_pool *pool = nv_pool_acquire(heap);
     if (pool == NULL)
         return NULL;
-    pool->free = pool->held = NULL;
+    pool->free = NULL;
+    memset(pool->held, 0, sizeof pool->held);
     pool->next = pool->prev = NULL;
     pool->tag = heap->tag;
     pool->used = pool->carved = 0;
@@ -319,9 +320,9 @@ void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
     /* Division by the block size as a multiplication: offsets are below 2^14
      * and exact multiples, so 2^26 of precision suffice. */
     uint64_t inverse = (((uint64_t)1 << 26) + bytes - 1) / bytes;
-    const void *lists[2] = {pool->free, pool->held};
-    for (unsigned l = 0; l < 2; l++) {
-        for (const void *at = lists[l]; at != NULL; at = *(void *const *)at) {
+    for (unsigned l = 0; l <= NV_HELD_LISTS; l++) {
+        const void *first = l < NV_HELD_LISTS ? nv_pool_held(pool, l) : pool->free;
+        for (const void *at = first; at != NULL; at = *(void *const *)at) {
             uint64_t number = ((uint64_t)((const char *)at - base) * inverse) >> 26;
             bits[number / 64] &= ~((uint64_t)1 << (number % 64));
         }

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random programs on the native object model and on the oracle's model heap.
+ *
+ * NEVE_ORACLE_SEED=n runs the programs from seed n on, NEVE_ORACLE_RUNS=n so
+ * many of them. A failure names its seed and aborts; the same seed with one
+ * run repeats it. NEVE_ORACLE_THOROUGH=1 checks the heap after each operation.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "collect/oracle.h"
+
+#define PROGRAM_BYTES 2400u
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+    return text != NULL ? strtoull(text, NULL, 0) : otherwise;
+}
+
+static void test_random_programs(void **unused)
+{
+    (void)unused;
+    uint64_t first = from_environment("NEVE_ORACLE_SEED", 1);
+    uint64_t runs = from_environment("NEVE_ORACLE_RUNS", getenv("NEVE_TEST_QUICK") ? 20 : 200);
+    uint64_t all = 0, exact = 0, deaths = 0, collected = 0, revived = 0, failures = 0;
+    for (uint64_t seed = first; seed < first + runs; seed++) {
+        static uint8_t program[PROGRAM_BYTES];
+        uint64_t state = seed;
+        size_t size = 64 + next_random(&state) % (PROGRAM_BYTES - 64);
+        for (size_t i = 0; i < size; i++)
+            program[i] = (uint8_t)next_random(&state);
+        char name[64];
+        snprintf(name, sizeof name, "NEVE_ORACLE_SEED=%llu", (unsigned long long)seed);
+        oracle done = oracle_run(name, program, size);
+        all += done.collections;
+        exact += done.exact_collections;
+        deaths += done.deaths;
+        collected += done.collected;
+        revived += done.resurrections;
+        failures += done.failures;
+    }
+    print_message("%llu programs: %llu collections, %llu compared exactly, %llu without memory; "
+                  "%llu deaths, %llu by collection, %llu resurrections\n",
+                  (unsigned long long)runs, (unsigned long long)all, (unsigned long long)exact,
+                  (unsigned long long)failures, (unsigned long long)deaths,
+                  (unsigned long long)collected, (unsigned long long)revived);
+    /* Programs that do nothing of interest would prove nothing. */
+    if (runs >= 20)
+        assert_true(exact > 2 * runs && deaths > 50 * runs && revived > runs / 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_programs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

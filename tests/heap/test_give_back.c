@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Empty pools and arenas go back to the operating system, by themselves down
+ * to what the heap retains, and all of them on neve_heap_trim. Measured at
+ * the pages themselves (memory.h), beside what the statistics claim.
+ */
+#include "heap_support.h"
+
+#define TOTAL_BYTES ((size_t)64 << 20)
+#define MIB ((size_t)1 << 20)
+
+typedef struct crowd {
+    neve_heap *heap;
+    unsigned char **blocks;
+    size_t *sizes;
+    size_t *order;
+    size_t count;
+    page_set pages; /* all that the blocks lay on */
+} crowd;
+
+/* Fills a heap with 64 MB of blocks that are written from end to end. */
+static void crowd_create(crowd *c, neve_domain domain, size_t smallest, size_t largest)
+{
+    uint64_t random = 3;
+    memset(c, 0, sizeof *c);
+    c->heap = heap_create_default();
+    size_t room = TOTAL_BYTES / ((smallest + largest) / 2) + 4096;
+    c->blocks = calloc(room, sizeof *c->blocks);
+    c->sizes = calloc(room, sizeof *c->sizes);
+    c->order = calloc(room, sizeof *c->order);
+    assert_true(c->blocks != NULL && c->sizes != NULL && c->order != NULL);
+    for (size_t sum = 0; sum < TOTAL_BYTES && c->count < room; c->count++) {
+        size_t size = smallest + random_below(&random, largest - smallest + 1);
+        c->blocks[c->count] = neve_heap_alloc(c->heap, domain, size);
+        assert_non_null(c->blocks[c->count]);
+        memset(c->blocks[c->count], 0x5A, size);
+        page_set_add(&c->pages, c->blocks[c->count], size);
+        c->sizes[c->count] = size;
+        sum += size;
+    }
+    page_set_finish(&c->pages);
+    random_order(&random, c->order, c->count);
+}
+
+static void crowd_destroy(crowd *c)
+{
+    neve_heap_destroy(c->heap);
+    free(c->blocks);
+    free(c->sizes);
+    free(c->order);
+    page_set_clear(&c->pages);
+}
+
+static size_t crowd_present_bytes(const crowd *c)
+{
+    int map = page_map_open();
+    assert_true(map >= 0);
+    size_t bytes = page_set_count_with(&c->pages, map, PAGE_PRESENT) * page_bytes();
+    close(map);
+    return bytes;
+}
+
+/* Frees 64 MB in shuffled order; at most 4 MiB may stay, after a trim nothing. */
+static void free_shuffled(neve_domain domain, size_t smallest, size_t largest)
+{
+    crowd c;
+    crowd_create(&c, domain, smallest, largest);
+    neve_heap_stats full = heap_stats(c.heap);
+    size_t resident_full = resident_bytes();
+    assert_true(crowd_present_bytes(&c) >= TOTAL_BYTES);
+    assert_true(full.arena_bytes >= TOTAL_BYTES);
+    assert_true(full.cached_bytes <= TOTAL_BYTES / 10);
+
+    for (size_t i = 0; i < c.count; i++)
+        neve_heap_free(c.heap, c.blocks[c.order[i]]);
+    neve_heap_stats empty = heap_stats(c.heap);
+    size_t resident_empty = resident_bytes(), present = crowd_present_bytes(&c);
+    print_message("# %zu..%zu bytes: %zu kB of %zu kB stay, %zu kB of side tables\n", smallest,
+                  largest, present / 1024, TOTAL_BYTES / 1024, empty.side_table_bytes / 1024);
+    assert_true(present <= 4 * MIB);
+    assert_int_equal(empty.pools_used, 0);
+    assert_true(empty.cached_bytes <= 4 * MIB);
+    /* Honest: what is there and what is claimed differ by what nobody touched. */
+    assert_true(empty.cached_bytes + MIB / 4 >= present);
+    assert_true(empty.returned_bytes >= TOTAL_BYTES - 4 * MIB);
+    assert_true(empty.arena_bytes <= full.arena_bytes);
+    if (!IS_SANITIZED && !runs_under_valgrind()) /* heap, tables and all */
+        assert_true(resident_full - resident_empty >= TOTAL_BYTES - 4 * MIB);
+
+    size_t trimmed = neve_heap_trim(c.heap);
+    neve_heap_stats bare = heap_stats(c.heap);
+    assert_int_equal(bare.cached_bytes, 0);
+    assert_int_equal(bare.pools_cached, 0);
+    assert_int_equal(crowd_present_bytes(&c), 0);
+    assert_true(trimmed >= present);
+    assert_int_equal(bare.returned_bytes, empty.returned_bytes + trimmed);
+    assert_int_equal(neve_heap_trim(c.heap), 0);
+    assert_heap_sound(c.heap);
+
+    /* And the heap is none the worse for it. */
+    for (size_t i = 0; i < 1000; i++) {
+        void *block = neve_heap_alloc(c.heap, domain, smallest + i % (largest - smallest + 1));
+        assert_non_null(block);
+        memset(block, 1, smallest);
+    }
+    assert_heap_sound(c.heap);
+    crowd_destroy(&c);
+}
+
+static void small_objects(void **state)
+{
+    (void)state;
+    free_shuffled(NEVE_DOMAIN_OBJECT, 16, 128);
+}
+
+static void mixed_leaves(void **state)
+{
+    (void)state;
+    free_shuffled(NEVE_DOMAIN_LEAF, 16, 512);
+}
+
+static void one_class_of_buffers(void **state)
+{
+    (void)state;
+    free_shuffled(NEVE_DOMAIN_RAW, 64, 64);
+}
+
+static void survivors_keep_their_pools_only(void **state)
+{
+    /* One block of a thousand stays: its pool stays, the others go. */
+    (void)state;
+    crowd c;
+    crowd_create(&c, NEVE_DOMAIN_OBJECT, 200, 208);
+    for (size_t i = 0; i < c.count; i++) {
+        if (c.order[i] % 1000 != 0)
+            neve_heap_free(c.heap, c.blocks[c.order[i]]);
+    }
+    neve_heap_trim(c.heap);
+    neve_heap_stats stats = heap_stats(c.heap);
+    size_t survivors = (c.count + 999) / 1000;
+    assert_int_equal(stats.small_blocks[NEVE_DOMAIN_OBJECT], survivors);
+    assert_true(stats.pools_used <= survivors + 1);
+    size_t present = crowd_present_bytes(&c);
+    print_message("# %zu survivors in %zu pools hold %zu kB\n", survivors, stats.pools_used,
+                  present / 1024);
+    assert_true(present <= stats.pools_used * 16 * 1024);
+    for (size_t i = 0; i < c.count; i += 1000) {
+        for (size_t k = 0; k < c.sizes[i]; k++)
+            assert_int_equal(c.blocks[i][k], 0x5A);
+    }
+    assert_heap_sound(c.heap);
+    crowd_destroy(&c);
+}
+
+static void retained_memory_is_what_was_asked_for(void **state)
+{
+    (void)state;
+    static const size_t wishes[] = {64 * 1024, 512 * 1024, 8 << 20};
+    for (size_t w = 0; w < sizeof wishes / sizeof wishes[0]; w++) {
+        neve_heap_options options = {.struct_size = sizeof options};
+        options.retain_bytes = wishes[w];
+        neve_heap *heap = NULL;
+        assert_ok(neve_heap_create(&options, &heap));
+        enum { COUNT = 65536 };
+        static void *blocks[COUNT];
+        for (size_t i = 0; i < COUNT; i++) {
+            blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_LEAF, 256);
+            assert_non_null(blocks[i]);
+            memset(blocks[i], 1, 256);
+        }
+        for (size_t i = 0; i < COUNT; i++)
+            neve_heap_free(heap, blocks[i]);
+        neve_heap_stats stats = heap_stats(heap);
+        /* Whole arenas go at once, so that what stays may be 1 MiB less. */
+        if (stats.cached_bytes > wishes[w] + MIB / 4 || stats.cached_bytes + MIB < wishes[w] / 2)
+            fail_msg("asked to retain %zu kB, %zu kB are cached", wishes[w] / 1024,
+                     stats.cached_bytes / 1024);
+        neve_heap_destroy(heap);
+    }
+}
+
+static void steady_churn_gives_nothing_back_in_vain(void **state)
+{
+    /* Allocating and freeing under what is retained must not call the system
+     * all the time. */
+    (void)state;
+    neve_heap *heap = heap_create_default();
+    enum { COUNT = 2048 }; /* 512 kB */
+    void *blocks[COUNT];
+    for (int round = 0; round < 50; round++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_OBJECT, 256);
+            assert_non_null(blocks[i]);
+        }
+        for (size_t i = 0; i < COUNT; i++)
+            neve_heap_free(heap, blocks[i]);
+    }
+    assert_int_equal(heap_stats(heap).returned_bytes, 0);
+    neve_heap_destroy(heap);
+}
+
+static void side_tables_are_small(void **state)
+{
+    /* At most 1 byte of tables per 64-byte object when no collection runs. */
+    (void)state;
+    crowd c;
+    crowd_create(&c, NEVE_DOMAIN_OBJECT, 64, 64);
+    neve_heap_stats stats = heap_stats(c.heap);
+    print_message("# %zu kB of tables are mapped for %zu objects of 64 bytes\n",
+                  stats.side_table_bytes / 1024, c.count);
+    /* Mapped, not touched: three bits per granule and the descriptors. */
+    assert_true(stats.side_table_bytes <= 3 * c.count + MIB);
+    crowd_destroy(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_objects),
+        cmocka_unit_test(mixed_leaves),
+        cmocka_unit_test(one_class_of_buffers),
+        cmocka_unit_test(survivors_keep_their_pools_only),
+        cmocka_unit_test(retained_memory_is_what_was_asked_for),
+        cmocka_unit_test(steady_churn_gives_nothing_back_in_vain),
+        cmocka_unit_test(side_tables_are_small),
+    };
+    return cmocka_run_group_tests_name("heap giving back", tests, NULL, NULL);
+}
