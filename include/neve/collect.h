@@ -101,7 +101,7 @@ NEVE_API bool neve_collector_is_enabled(const neve_collector *collector);
 NEVE_API bool neve_collector_is_collecting(const neve_collector *collector);
 
 /* Thresholds; 0 for generation 0 switches automatic collection off, 0 for 1
- * or 2 means "at every collection of the younger one", as in CPython. */
+ * or 2 means "at every second collection of the younger one", as in CPython. */
 NEVE_API void neve_collector_set_thresholds(neve_collector *collector,
                                             const uint32_t thresholds[NEVE_GENERATIONS]);
 NEVE_API void neve_collector_get_thresholds(const neve_collector *collector,
@@ -174,10 +174,11 @@ typedef struct neve_listener {
 NEVE_API void neve_collector_set_listener(neve_collector *collector, const neve_listener *listener);
 
 /* Checks the invariants of the design that can be checked from outside a
- * collection, the counts of all old objects among them: an object whose old
+ * collection, the counts of all tracked objects among them: an object whose
  * referrers report more references than its count has is named, with the type
  * of a referrer. NEVE_ECORRUPT with the finding in `message` (may be NULL);
- * NEVE_ENOMEM. Builds with NEVE_DEBUG >= 2 run it around each collection. */
+ * NEVE_ENOMEM. Builds with NEVE_DEBUG >= 2 run it around each collection of a
+ * heap of at most 256 pools. */
 NEVE_API neve_status neve_collector_check(neve_collector *collector, char *message,
                                           size_t message_size);
 

@@ -27,7 +27,8 @@ typedef struct neve_heap neve_heap;
 #define NEVE_SMALL_MAX 512u /* the largest size, in bytes, that pools serve */
 #define NEVE_GRANULE 16u    /* the alignment of every block, in bytes */
 
-/* What a block holds. Blocks of different domains never share an OS page. */
+/* What a block holds. Blocks of different domains never share an OS page, as
+ * far as they come from pools. */
 typedef enum neve_domain {
     /* Counted objects that may refer to others. Unless the collector's host
      * gathers young objects itself, every live block of this domain must be
@@ -119,7 +120,7 @@ typedef struct neve_heap_stats {
     size_t pools_cached;               /* empty pools whose memory is kept */
     size_t cached_bytes;               /* memory in empty pools and free blocks */
     size_t returned_bytes;             /* given back to the OS since creation */
-    size_t side_table_bytes;           /* mapped for descriptors, bits and gc_refs */
+    size_t side_table_bytes;           /* address space of descriptors, bits, gc_refs, lists */
 } neve_heap_stats;
 
 /* Counts by walking the pool descriptors: microseconds per MiB. */

@@ -21,8 +21,8 @@
  *   - two candidates lie at least 32 bytes apart, aligned to NEVE_GRANULE.
  *
  * Thread state: all functions run in the thread that called the collector,
- * with the heap's lock held, and the mutator stopped, but for `finalize`,
- * `clear_weakrefs`, `clear` and `release`: these run the mutator's code, which
+ * with the heap's lock held, and the mutator stopped, but for `condemn`,
+ * `finalize`, `clear_weakrefs`, `clear`, `release` and `report_uncollectable`: these run the mutator's code, which
  * may do anything except run a nested collection (it is refused).
  */
 #ifndef NEVE_HOST_H
@@ -132,8 +132,9 @@ typedef struct neve_host {
     void (*mark)(void *ctx, void *const *objects, size_t n, neve_marker *marker);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */
     void (*promote)(void *ctx, void *const *objects, size_t n, int generation);
-    /* These were proved dead: take them out of every listing of objects. */
-    void (*condemn)(void *ctx, void *const *objects, size_t n);
+    /* These were proved dead: take them out of every listing of objects. The
+     * collector holds a reference on each by now. *ran_code as below. */
+    void (*condemn)(void *ctx, void *const *objects, size_t n, bool *ran_code);
     /* See neve_weakref_pass; neve_collector_is_condemned answers for any
      * object. Returns how many weak references died with their callbacks. Sets
      * *ran_code if any code of the mutator ran: only then is there need to

@@ -29,6 +29,8 @@ _PLANNED_MODES = ("incremental", "snapshot")
 _DEFAULT_PAUSE_US = 500
 _MAX_PAUSE_US = 60 * 1000 * 1000
 
+_settings = None  # what Neve was last installed with: mode, pause_us, stress
+
 
 def _no_extension():
     """Says which interpreter is running, which ones this folder serves, and how to build another."""
@@ -146,7 +148,15 @@ def install(mode=None, pause_us=None):
     sentence if this cannot be done now (:mod:`tracemalloc` is tracing, Neve is installed with other
     settings, the interpreter is not as expected), ``MemoryError``.  Nothing has changed then.
     """
-    _neve.install(_chosen_mode(mode), _chosen_pause(pause_us), _stress())
+    global _settings
+    settings = _chosen_mode(mode), _chosen_pause(pause_us), _stress()
+    if _neve.is_installed():
+        if settings == _settings:
+            return
+        raise RuntimeError("Neve is installed already, with other settings (mode %s, pause_us %d): "
+                           "call neve.uninstall() first" % _settings[:2])
+    _neve.install(*settings)
+    _settings = settings
 
 
 def uninstall():

@@ -198,11 +198,20 @@ static PyObject *gc_unfreeze(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static int count_one(void *object, void *count)
+{
+    (void)object;
+    ++*(size_t *)count;
+    return 0;
+}
+
 static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused)
 {
     if (!is_ours())
         return replacements[GET_FREEZE_COUNT].original(self, unused);
-    return PyLong_FromSize_t(neve_collector_frozen_count(nvpy.collector));
+    size_t count = 0; /* of those that are still tracked, as on stock */
+    neve_collector_walk(nvpy.collector, 3, count_one, &count);
+    return PyLong_FromSize_t(count);
 }
 
 /* ---- replacing ---- */

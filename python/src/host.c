@@ -238,20 +238,22 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
     }
 }
 
-static void host_condemn(void *ctx, void *const *objects, size_t n)
+static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     (void)ctx;
-    bool is_reported = (nvpy_gc(nvpy.interp)->debug & NVPY_DEBUG_COLLECTABLE) != 0;
     for (size_t i = 0; i < n; i++) {
         PyGC_Head *head = nvpy_head(objects[i]);
         if (nvpy.generation == 0) /* it went to generation 1 with the others */
             nvpy_list_remove(head);
         if (!nvpy_is_self_linked(head))
             nvpy_self_link(head);
-        if (is_reported)
-            PySys_FormatStderr("gc: collectable <%s %p>\n", Py_TYPE((PyObject *)objects[i])->tp_name,
-                               objects[i]);
     }
+    if ((nvpy_gc(nvpy.interp)->debug & NVPY_DEBUG_COLLECTABLE) == 0)
+        return;
+    *ran_code = true; /* sys.stderr may be anything */
+    for (size_t i = 0; i < n; i++)
+        PySys_FormatStderr("gc: collectable <%s %p>\n", Py_TYPE((PyObject *)objects[i])->tp_name,
+                           objects[i]);
 }
 
 /* Detaches all weak references to `object`; those whose callbacks are to be

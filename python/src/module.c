@@ -28,10 +28,13 @@ static PyObject *install(PyObject *self, PyObject *args)
         return NULL;
     if (strcmp(mode, "generational") != 0)
         return PyErr_Format(PyExc_ValueError, "neve has no mode '%s'; it has: generational", mode);
-    if (nvpy.interp != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "neve is installed already");
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_RuntimeError, "neve serves the main interpreter only; "
+                                            "sub-interpreters keep CPython's collector");
         return NULL;
     }
+    if (nvpy.interp != NULL)
+        Py_RETURN_NONE; /* there is only one mode so far: the settings are the same */
     if (nvpy.is_leaving) {
         PyErr_SetString(PyExc_RuntimeError, "the interpreter is exiting");
         return NULL;
@@ -47,8 +50,10 @@ static PyObject *install(PyObject *self, PyObject *args)
         nvpy_allocator_retire();
         return NULL;
     }
-    if (stress)
+    if (stress) {
+        nvpy.threshold = nvpy_gc(nvpy.interp)->generations[0].threshold;
         nvpy_gc(nvpy.interp)->generations[0].threshold = 1;
+    }
     Py_RETURN_NONE;
 }
 
@@ -64,6 +69,9 @@ static PyObject *uninstall(PyObject *self, PyObject *unused)
                         "another interpreter");
         return NULL;
     }
+    if (nvpy.threshold != 0 && nvpy_gc(nvpy.interp)->generations[0].threshold == 1)
+        nvpy_gc(nvpy.interp)->generations[0].threshold = nvpy.threshold;
+    nvpy.threshold = 0;
     nvpy_takeover_leave();
     nvpy_allocator_retire();
     Py_RETURN_NONE;

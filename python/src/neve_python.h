@@ -47,6 +47,7 @@ typedef struct nvpy_state {
     uint64_t runs;              /* collections that ran to their end */
     Py_ssize_t last_found;      /* collected and uncollectable, of the last */
     bool is_leaving;            /* the interpreter has begun to exit */
+    int threshold;              /* what NEVE_GC_STRESS replaced; 0: it did not */
 
     neve_histogram pauses;
 } nvpy_state;

@@ -203,9 +203,7 @@ bool nvpy_takeover_install(void)
 {
     PyInterpreterState *interp = PyInterpreterState_Get();
     const char *refusal = nvpy_compat_refusal(interp);
-    if (interp != PyInterpreterState_Main())
-        refusal = "neve serves the main interpreter only; sub-interpreters keep CPython's collector";
-    else if (nvpy_gc(interp)->collecting)
+    if (refusal == NULL && nvpy_gc(interp)->collecting)
         refusal = "a collection is under way; neve cannot be installed from a finalizer";
     if (refusal != NULL) {
         PyErr_SetString(PyExc_RuntimeError, refusal);
@@ -222,7 +220,11 @@ bool nvpy_takeover_install(void)
     neve_listener listener = neve_histogram_listener(&nvpy.pauses);
     neve_collector_set_listener(nvpy.collector, &listener);
 
-    PyObject *function = PyCFunction_New(&on_collection_def, NULL);
+    /* gc.callbacks is bound to the interpreter's list when gc is first imported,
+     * which must come before that list is exchanged. */
+    PyObject *gc_module = PyImport_ImportModule("gc");
+    PyObject *function = gc_module == NULL ? NULL : PyCFunction_New(&on_collection_def, NULL);
+    Py_XDECREF(gc_module); /* sys.modules keeps it */
     PyObject *list = function == NULL ? NULL : PyList_New(1);
     if (list == NULL || !register_at_exit()) {
         Py_XDECREF(function);

@@ -75,15 +75,9 @@ static void promote_survivors(neve_collector *c, void **survivors, size_t n, int
 {
     if (c->host->untrack != NULL)
         n = c->host->untrack(c->ctx, survivors, n, false);
-    int to = generation + 1;
-    if (c->host->promote != NULL)
-        c->host->promote(c->ctx, survivors, n, to);
-    if (to == 2) {
-        nv_states_set(c, survivors, n, NV_STATE_OLD);
-        c->long_lived_pending += n;
-    } else if (c->host->gather == NULL) {
-        nv_states_set(c, survivors, n, NV_STATE_MIDDLE);
-    }
+    size_t moved = nv_promote(c, survivors, n, generation + 1);
+    if (generation + 1 == 2)
+        c->long_lived_pending += moved;
 }
 
 /* The full collection's survivors are old already. Objects that can be in no
@@ -168,9 +162,7 @@ static neve_status collect(neve_collector *c, int generation)
     }
     int to_generation = generation < 2 ? generation + 1 : 2;
     if (verdict.uncollectable > 0) {
-        nv_states_set(c, uncollectable, verdict.uncollectable, NV_STATE_OLD);
-        if (c->host->promote != NULL)
-            c->host->promote(c->ctx, uncollectable, verdict.uncollectable, 2);
+        nv_promote(c, uncollectable, verdict.uncollectable, 2);
         /* Held until the others are gone: what was referred to by the dead
          * only dies with them. */
         c->host->retain(c->ctx, uncollectable, verdict.uncollectable);

@@ -49,9 +49,7 @@ neve_status neve_collector_freeze(neve_collector *c)
     c->young.count = 0;
     neve_status status = nv_gather(c, 1, &c->young);
     if (status == NEVE_OK) {
-        nv_states_set(c, c->young.items, c->young.count, NV_STATE_OLD);
-        if (c->host->promote != NULL)
-            c->host->promote(c->ctx, c->young.items, c->young.count, 3);
+        nv_promote(c, c->young.items, c->young.count, 3);
         nv_touched_reset(c, 2);
         nv_chunk_each(c->heap, freeze_chunk, NULL);
         c->counts[0] = c->counts[1] = c->counts[2] = 0;

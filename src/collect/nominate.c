@@ -181,6 +181,27 @@ bool nv_states_set(neve_collector *c, void *const *objects, size_t n, nv_state s
     return all;
 }
 
+size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation)
+{
+    /* Where the host keeps the middle generation, its objects have no bits. */
+    bool has_bits = generation >= 2 || c->host->gather == NULL;
+    nv_state state = generation >= 2 ? NV_STATE_OLD : NV_STATE_MIDDLE;
+    size_t moved = has_bits ? 0 : n;
+    for (size_t i = 0; has_bits && i < n; i++) {
+        void *object = objects[i];
+        if (!nv_state_set(c->heap, object, state))
+            continue;
+        objects[i] = objects[moved];
+        objects[moved++] = object;
+    }
+    if (c->host->promote != NULL) {
+        c->host->promote(c->ctx, objects, moved, generation);
+        if (moved < n)
+            c->host->promote(c->ctx, objects + moved, n - moved, 1);
+    }
+    return moved;
+}
+
 typedef struct state_counts {
     size_t old, frozen;
 } state_counts;
@@ -259,17 +280,9 @@ static neve_status full_begin(neve_collector *c, int generation)
     if (status != NEVE_OK)
         return status;
     /* Everything is old from here on: garbage hangs together across
-     * generations, and survivors stay where they are. */
-    if (!nv_states_set(c, c->young.items, c->young.count, NV_STATE_OLD)) {
-        /* Those without a table stay young for the next collection. */
-        size_t kept = 0;
-        for (size_t i = 0; i < c->young.count; i++)
-            if (nv_state_get(c->heap, c->young.items[i]) == NV_STATE_OLD)
-                c->young.items[kept++] = c->young.items[i];
-        c->young.count = kept;
-    }
-    if (c->host->promote != NULL)
-        c->host->promote(c->ctx, c->young.items, c->young.count, 2);
+     * generations, and survivors stay where they are. What could not get old
+     * waits for the next collection. */
+    c->young.count = nv_promote(c, c->young.items, c->young.count, 2);
     nv_touched_reset(c, 2);
 
     nv_mark_begin(c);

@@ -27,18 +27,6 @@
 /* Entries [0, condemned_kept) of the queue: cleared, but still referred to.
  * Entries [condemned_at, count): not cleared yet. Between them: released. */
 
-static void restore(neve_collector *c, void *const *objects, size_t n, int generation)
-{
-    if (n == 0)
-        return;
-    nv_states_set(c, objects, n,
-                  generation == 2          ? NV_STATE_OLD
-                  : c->host->gather != NULL ? NV_STATE_YOUNG
-                                            : NV_STATE_MIDDLE);
-    if (c->host->promote != NULL)
-        c->host->promote(c->ctx, objects, n, generation);
-}
-
 void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
 {
     if (dead == 0)
@@ -47,11 +35,10 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     /* Young objects of hosts that gather them have no bits. */
     if (to_generation == 2 || c->host->gather == NULL)
         nv_states_set(c, objects, dead, NV_STATE_YOUNG);
-    if (c->host->condemn != NULL)
-        c->host->condemn(c->ctx, objects, dead);
-    c->host->retain(c->ctx, objects, dead);
-
     bool ran_code = false;
+    c->host->retain(c->ctx, objects, dead);
+    if (c->host->condemn != NULL)
+        c->host->condemn(c->ctx, objects, dead, &ran_code);
     if (c->host->clear_weakrefs != NULL)
         c->current.collected += c->host->clear_weakrefs(
             c->ctx, objects, dead, NEVE_WEAKREFS_BEFORE_FINALIZERS, &ran_code);
@@ -79,7 +66,8 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
                                 &ran_code);
     nv_verify_finish(c);
 
-    restore(c, objects + still_dead, revived, to_generation);
+    if (revived > 0)
+        nv_promote(c, objects + still_dead, revived, to_generation);
     c->current.resurrected += revived;
     c->current.collected += still_dead;
     if (still_dead > 0) {
@@ -140,7 +128,7 @@ static void release_kept(neve_collector *c)
     size_t n = c->condemned_kept;
     if (n == 0)
         return;
-    restore(c, kept, n, 2);
+    nv_promote(c, kept, n, 2);
     if (c->host->report_uncollectable != NULL) {
         size_t counted =
             c->host->report_uncollectable(c->ctx, kept, n, NEVE_UNCOLLECTABLE_UNCLEARED);

@@ -92,8 +92,9 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
         return;
     }
     list_remove(heap, chunk, NV_POOLS);
-    heap->dirty_pools -= (size_t)__builtin_popcountll(chunk->dirty_mask);
-    heap->returned_bytes += NV_CHUNK_BYTES;
+    size_t dirty = (size_t)__builtin_popcountll(chunk->dirty_mask);
+    heap->dirty_pools -= dirty;
+    heap->returned_bytes += dirty << NV_POOL_SHIFT;
     heap->arenas--;
 
     nv_pool **link = &heap->touched;
@@ -158,7 +159,7 @@ void nv_arena_purge(neve_heap *heap, size_t keep_bytes)
         }
 }
 
-/* After an arena's last pool emptied: keep at most a few whole arenas. */
+/* After an arena's last pool emptied: keep at most one that is empty. */
 static void drop_clean_arenas(neve_heap *heap)
 {
     unsigned kept = 0;

@@ -42,16 +42,12 @@
 #define NEVE_DEBUG 0
 #endif
 
-/* Assertions of three prices: a comparison, a few loads, a walk. */
+/* NEVE_DEBUG: 1 asserts and marks free blocks, 2 also walks everything around
+ * each collection of a small heap. */
 #if NEVE_DEBUG >= 1
 #define NV_ASSERT(x) ((x) ? (void)0 : nv_assert_failed(#x, __FILE__, __LINE__))
 #else
 #define NV_ASSERT(x) ((void)0)
-#endif
-#if NEVE_DEBUG >= 2
-#define NV_ASSERT2(x) NV_ASSERT(x)
-#else
-#define NV_ASSERT2(x) ((void)0)
 #endif
 /* Prints and aborts; allocates nothing. */
 _Noreturn void nv_assert_failed(const char *what, const char *file, int line);

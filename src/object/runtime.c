@@ -109,9 +109,10 @@ static void host_visit_roots(void *ctx, neve_visit_fn visit, void *arg)
     }
 }
 
-static void host_condemn(void *ctx, void *const *objects, size_t n)
+static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     (void)ctx;
+    (void)ran_code;
     for (size_t i = 0; i < n; i++)
         ((neve_object *)objects[i])->flags |= NV_OBJECT_CONDEMNED;
 }

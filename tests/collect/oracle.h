@@ -534,7 +534,8 @@ static void hook_dealloc(oracle *o, int id)
 {
     oracle_object *m = &o->objects[id];
     ORACLE_CHECK(o, m->alive, "object %d dies twice", id);
-    collection_clears(o, id);
+    if (o->collecting && m->refs > 0)
+        collection_decided(o);
     ORACLE_CHECK(o, m->refs == 0 && !m->immortal && !m->pinned, "object %d dies with %d references",
                  id, m->refs);
     ORACLE_CHECK(o, m->finalized == (m->deed != ORACLE_NOTHING),

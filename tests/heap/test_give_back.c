@@ -125,6 +125,40 @@ static void one_class_of_buffers(void **state)
     free_shuffled(NEVE_DOMAIN_RAW, 64, 64);
 }
 
+static void a_heap_of_264_mb_leaves_4_behind(void **state)
+{
+    /* All of it counts: pools, tables and descriptors, without any trim. */
+    (void)state;
+    if (IS_SANITIZED || runs_under_valgrind())
+        SKIP_BECAUSE("no figures for the process as a whole");
+    enum { MANY = 1000000 };
+    uint64_t random = 6;
+    void **blocks = calloc(MANY, sizeof *blocks);
+    size_t *order = calloc(MANY, sizeof *order);
+    assert_true(blocks != NULL && order != NULL);
+    memset(blocks, 1, MANY * sizeof *blocks); /* resident already */
+    random_order(&random, order, MANY);
+    neve_heap *heap = heap_create_default();
+    size_t before = resident_bytes();
+    for (size_t i = 0; i < MANY; i++) {
+        size_t size = 16 + random_below(&random, 497);
+        blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_OBJECT, size);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], 1, size);
+    }
+    size_t full = resident_bytes();
+    for (size_t i = 0; i < MANY; i++)
+        neve_heap_free(heap, blocks[order[i]]);
+    size_t after = resident_bytes();
+    size_t stays = after > before ? after - before : 0;
+    print_message("# of %zu kB %zu kB stay\n", (full - before) / 1024, stays / 1024);
+    assert_true(full - before >= MANY * (size_t)250);
+    assert_true(stays <= 4 * MIB);
+    neve_heap_destroy(heap);
+    free(blocks);
+    free(order);
+}
+
 static void survivors_keep_their_pools_only(void **state)
 {
     /* One block of a thousand stays: its pool stays, the others go. */
@@ -219,6 +253,7 @@ int main(void)
         cmocka_unit_test(small_objects),
         cmocka_unit_test(mixed_leaves),
         cmocka_unit_test(one_class_of_buffers),
+        cmocka_unit_test(a_heap_of_264_mb_leaves_4_behind),
         cmocka_unit_test(survivors_keep_their_pools_only),
         cmocka_unit_test(retained_memory_is_what_was_asked_for),
         cmocka_unit_test(steady_churn_gives_nothing_back_in_vain),
