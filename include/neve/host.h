@@ -62,6 +62,8 @@ typedef struct neve_marker {
 } neve_marker;
 /* A neve_visit_fn; `marker` is its argument. */
 NEVE_API int neve_mark_visit(void *object, void *marker);
+/* The same for `n` objects (some may be NULL), faster. */
+NEVE_API void neve_mark_items(neve_marker *marker, void *const *items, size_t n);
 /* `object` shall be given to `traverse`, in pieces, later. */
 NEVE_API void neve_mark_defer(neve_marker *marker, void *object);
 /* Whether the collector's tables hold `object` as old or permanent. */

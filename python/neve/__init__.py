@@ -6,18 +6,19 @@
     ...
     print(neve.stats()["collector"]["pause_p99_ns"])
 
-or, with no change to a program, ``python -m neve app.py``.  The functions of the :mod:`gc` module keep
-working as documented, on Neve's collector.
+or, with no change to a program, ``python -m neve app.py``.  The functions of the :mod:`gc` module
+keep working as documented, on Neve's collector.
 
 This file is responsible for the public functions, for their defaults from the environment, and for
-refusing an interpreter that no extension was built for.  All work is done by the extension ``_neve``.
+refusing an interpreter that no extension was built for.  All work is done by the extension
+``_neve``.
 
 Environment: ``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``),
 ``NEVE_GC_STRESS=1`` (testing: collect as often as possible).
 """
 
-# This file must parse, and stay cheap to import, on any Python: it is what tells the users of a wrong
-# one so.  Hence no annotations here (they are in __init__.pyi) and hardly any imports.
+# This file must parse, and stay cheap to import, on any Python: it is what tells the users of a
+# wrong one so.  Hence no annotations here (they are in __init__.pyi) and hardly any imports.
 import os as _os
 import sys as _sys
 
@@ -33,7 +34,8 @@ _settings = None  # what Neve was last installed with: mode, pause_us, stress
 
 
 def _no_extension():
-    """Says which interpreter is running, which ones this folder serves, and how to build another."""
+    """Says which interpreter is running, which ones this folder serves, and how to build
+    another."""
     implementation = getattr(_sys, "implementation", None)
     name = {"cpython": "CPython", "pypy": "PyPy"}.get(
         getattr(implementation, "name", "cpython"), "this Python")
@@ -71,7 +73,8 @@ def _is_runner():
 
 
 def _refuse(problem):
-    """Ends this import: for the runner with one line and status 2, otherwise with an ImportError."""
+    """Ends this import: for the runner with one line and status 2, otherwise with an
+    ImportError."""
     if _is_runner():
         _sys.stderr.write("neve: %s\n" % problem)
         raise SystemExit(2)
@@ -137,12 +140,13 @@ def install(mode=None, pause_us=None):
     """Make Neve the object allocator and the cycle collector of this interpreter.
 
     ``mode`` names the collector: ``"generational"`` (the default) collects young, middle and old
-    generations by the thresholds of :func:`gc.get_threshold`, as the interpreter's own collector does.
-    ``pause_us`` is the longest pause to aim at, in microseconds (default 500); the generational
-    collector, whose pauses are as long as its generations are large, takes no notice of it.
+    generations by the thresholds of :func:`gc.get_threshold`, as the interpreter's own collector
+    does. ``pause_us`` is the longest pause to aim at, in microseconds (default 500); the
+    generational collector, whose pauses are as long as its generations are large, takes no notice
+    of it.
 
-    Objects that exist already stay where they are and are collected by Neve from now on.  Installing
-    again with the same settings does nothing.
+    Objects that exist already stay where they are and are collected by Neve from now on.
+    Installing again with the same settings does nothing.
 
     Raises ``ValueError`` or ``TypeError`` for a setting that cannot be, ``RuntimeError`` with a
     sentence if this cannot be done now (:mod:`tracemalloc` is tracing, Neve is installed with other
@@ -181,15 +185,16 @@ def _require_installed():
 def stats():
     """What the collector and the heap have done so far, as a new dictionary of plain values.
 
-    ``"mode"`` is the collector's name.  ``"collector"`` holds ``"generations"``, a list of three (young,
-    middle, old) with ``objects`` (in it now), ``collections``, ``collected``, ``uncollectable``,
-    ``time_ns`` and ``longest_pause_ns`` each; ``frozen`` (objects in the permanent generation);
-    ``long_lived_total``, ``long_lived_pending``; ``failed`` (collections given up for want of memory);
-    ``pause_p50_ns``, ``pause_p99_ns`` (to within 12.5%), ``pause_max_ns``, ``pause_total_ns``.
-    ``"heap"`` holds ``small_blocks``, ``small_bytes`` (blocks up to 512 bytes), ``large_blocks``,
-    ``large_bytes``, ``arenas``, ``arena_bytes`` (address space), ``pools_used``, ``pools_cached``,
-    ``cached_bytes`` (kept for the next allocations), ``returned_bytes`` (given back to the system so
-    far), ``side_table_bytes`` (the collector's own tables).  Times are in nanoseconds.
+    ``"mode"`` is the collector's name.  ``"collector"`` holds ``"generations"``, a list of three
+    (young, middle, old) with ``objects`` (in it now), ``collections``, ``collected``,
+    ``uncollectable``, ``time_ns`` and ``longest_pause_ns`` each; ``frozen`` (objects in the
+    permanent generation); ``long_lived_total``, ``long_lived_pending``; ``failed`` (collections
+    given up for want of memory); ``pause_p50_ns``, ``pause_p99_ns`` (to within 12.5%),
+    ``pause_max_ns``, ``pause_total_ns``. ``"heap"`` holds ``small_blocks``, ``small_bytes``
+    (blocks up to 512 bytes), ``large_blocks``, ``large_bytes``, ``arenas``, ``arena_bytes``
+    (address space), ``pools_used``, ``pools_cached``, ``cached_bytes`` (kept for the next
+    allocations), ``returned_bytes`` (given back to the system so far), ``side_table_bytes`` (the
+    collector's own tables).  Times are in nanoseconds.
 
     Costs a walk over the young objects and over the descriptors of the heap's memory.  Raises
     ``RuntimeError`` if Neve is not installed.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The program ``python -m neve``; all of it is in neve/_run.py, which survives as a module of its own
-while this one gives its place as ``__main__`` to the program that is run."""
+"""The program ``python -m neve``; all of it is in neve/_run.py, which survives as a module of its
+own while this one gives its place as ``__main__`` to the program that is run."""
 
 import sys
 

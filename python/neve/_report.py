@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The report that ``python -m neve --stats`` and ``--stats-json`` write when the program ends.
 
-This file is responsible for the report's form, for writing the JSON file whole or not at all, and for
-never changing how the program ends: a report that cannot be written costs one line on standard error.
-Loaded only where a report was asked for, and before the program, whose files could hide ``json``.
+This file is responsible for the report's form, for writing the JSON file whole or not at all, and
+for never changing how the program ends: a report that cannot be written costs one line on standard
+error. Loaded only where a report was asked for, and before the program, whose files could hide
+``json``.
 """
 
 import json

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The runner: ``python -m neve [options] program`` behaves as ``python program`` would.
 
-This file is responsible for the command line, for what the interpreter's own main function prepares
-before it runs a program (``sys.argv``, ``sys.path[0]``, ``__main__``), and for the report at exit.  The
-program itself is run by C code (``_neve.run_*``), so that no frame of ours is below it.
+This file is responsible for the command line, for what the interpreter's own main function
+prepares before it runs a program (``sys.argv``, ``sys.path[0]``, ``__main__``), and for the report
+at exit.  The program itself is run by C code (``_neve.run_*``), so that no frame of ours is below
+it.
 
-Everything is imported before the program's folder is put on ``sys.path``, where its files could hide
-the standard library's; and little is, since its time is added to the start of every program.
+Everything is imported before the program's folder is put on ``sys.path``, where its files could
+hide the standard library's; and little is, since its time is added to the start of every program.
 """
 
 import atexit
@@ -141,7 +142,8 @@ def absolute(path):
 
 
 def importer_exists(path):
-    """Whether the interpreter would import ``__main__`` from the path: a directory or an archive."""
+    """Whether the interpreter would import ``__main__`` from the path: a directory or an
+    archive."""
     for hook in sys.path_hooks:
         try:
             hook(path)
@@ -170,8 +172,8 @@ def script_folder(script):
 
 
 def take_working_directory():
-    """Remove from ``sys.path`` the working directory that ``-m neve`` put there; returns it, or None
-    where nothing was put there (-P, -I, or there is no working directory any more)."""
+    """Remove from ``sys.path`` the working directory that ``-m neve`` put there; returns it, or
+    None where nothing was put there (-P, -I, or there is no working directory any more)."""
     if not sys.flags.safe_path:
         try:
             if sys.path[:1] == [os.getcwd()]:

@@ -193,7 +193,7 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
             if (size > PIECE)
                 neve_mark_defer(marker, object);
             else
-                neve_visit_items((void *const *)items, (size_t)size, neve_mark_visit, marker);
+                neve_mark_items(marker, (void *const *)items, (size_t)size);
             if (type == &PyList_Type)
                 continue;
         } else {

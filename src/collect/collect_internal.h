@@ -161,8 +161,6 @@ void nv_count_states(const neve_heap *heap, size_t *old, size_t *frozen);
 /* Colours everything old and permanent white; then the host's roots grey. */
 void nv_mark_begin(neve_collector *c);
 void nv_mark_roots(neve_collector *c);
-/* neve_mark_visit for each item. */
-void nv_mark_items(neve_collector *c, void *const *items, size_t n);
 bool nv_mark_step(neve_collector *c, size_t budget);
 /* White old objects, in address order, appended to `into`. */
 neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);

@@ -56,31 +56,38 @@ static void chunk_whiten(nv_chunk *chunk, void *arg)
     }
 }
 
-static inline void mark(neve_collector *c, void *object)
+/* An object of `chunk` becomes grey, its chunk joins the queue. */
+static void mark_grey(neve_collector *c, nv_chunk *chunk, nv_mark_word *word, uint64_t bit)
 {
-    nv_chunk *chunk = nv_chunk_find(c->heap, object);
-    if (chunk == NULL)
+    word->grey |= bit;
+    if (chunk->is_grey)
         return;
+    chunk->is_grey = true;
+    chunk->next_grey = NULL;
+    if (c->grey_first == NULL)
+        c->grey_first = chunk;
+    else
+        c->grey_last->next_grey = chunk;
+    c->grey_last = chunk;
+}
+
+/* The innermost function of a full collection. */
+static inline void mark(neve_collector *c, nv_chunk *chunk, void *object)
+{
     unsigned granule = nv_granule(object);
     nv_mark_word *word = &chunk->marks[granule / 64];
     uint64_t bit = (uint64_t)1 << (granule % 64);
-    if ((word->white & bit) == 0)
+    uint64_t white = word->white;
+    if ((white & bit) == 0)
         return;
-    word->white &= ~bit;
+    word->white = white & ~bit;
     c->marker.fresh++;
-    if (NEVE_LIKELY(c->mark_depth < c->mark_room)) {
-        c->mark_stack[c->mark_depth++] = object;
-        return;
-    }
-    word->grey |= bit;
-    if (!chunk->is_grey) {
-        chunk->is_grey = true;
-        chunk->next_grey = NULL;
-        if (c->grey_first == NULL)
-            c->grey_first = chunk;
-        else
-            c->grey_last->next_grey = chunk;
-        c->grey_last = chunk;
+    size_t depth = c->mark_depth;
+    if (NEVE_LIKELY(depth < c->mark_room)) {
+        c->mark_stack[depth] = object;
+        c->mark_depth = depth + 1;
+    } else {
+        mark_grey(c, chunk, word, bit);
     }
 }
 
@@ -88,16 +95,28 @@ int neve_mark_visit(void *object, void *marker)
 {
     neve_collector *c = marker;
     c->mark_edges++;
-    mark(c, object);
+    nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    if (chunk != NULL)
+        mark(c, chunk, object);
     return 0;
 }
 
-void nv_mark_items(neve_collector *c, void *const *items, size_t n)
+void neve_mark_items(neve_marker *marker, void *const *items, size_t n)
 {
+    neve_collector *c = (neve_collector *)(void *)marker;
     c->mark_edges += n;
-    for (size_t i = 0; i < n; i++)
-        if (items[i] != NULL)
-            mark(c, items[i]);
+    /* Neighbours in an array often lie in the same chunk. (NULL lies in none.) */
+    uintptr_t number = UINTPTR_MAX;
+    nv_chunk *chunk = NULL;
+    for (size_t i = 0; i < n; i++) {
+        void *object = items[i];
+        if ((uintptr_t)object >> NV_CHUNK_SHIFT != number) {
+            number = (uintptr_t)object >> NV_CHUNK_SHIFT;
+            chunk = nv_chunk_find(c->heap, object);
+        }
+        if (chunk != NULL)
+            mark(c, chunk, object);
+    }
 }
 
 void neve_mark_defer(neve_marker *marker, void *object)

@@ -227,7 +227,7 @@ static int visit_rescue_index(void *object, void *arg)
 int neve_visit_items(void *const *items, size_t n, neve_visit_fn visit, void *arg)
 {
     if (visit == neve_mark_visit) {
-        nv_mark_items(arg, items, n);
+        neve_mark_items(arg, items, n);
     } else if (visit == visit_subtract_hash) {
         for (size_t i = 0; i < n; i++)
             if (items[i] != NULL)

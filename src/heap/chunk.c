@@ -102,6 +102,13 @@ nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address)
     return chunk;
 }
 
+/* Zeroes a table by giving its pages back. */
+static void table_clear(void *table, size_t bytes)
+{
+    if (!nv_os_discard(table, page_round(bytes)))
+        memset(table, 0, bytes);
+}
+
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
 {
     uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
@@ -114,9 +121,9 @@ void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
     nv_pool *pools = chunk->pools;
     nv_state_word *state = chunk->state;
     nv_mark_word *marks = chunk->marks;
-    memset(pools, 0, NV_POOLS * sizeof(nv_pool));
-    memset(state, 0, NV_CHUNK_WORDS * sizeof(nv_state_word));
-    memset(marks, 0, NV_CHUNK_WORDS * sizeof(nv_mark_word));
+    table_clear(pools, NV_POOLS * sizeof(nv_pool));
+    table_clear(state, NV_CHUNK_WORDS * sizeof(nv_state_word));
+    table_clear(marks, NV_CHUNK_WORDS * sizeof(nv_mark_word));
     memset(chunk, 0, sizeof *chunk);
     chunk->pools = pools;
     chunk->state = state;

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "collect/oracle.h"
+#include "object/slow.h"
 
 #define PROGRAM_BYTES 2400u
 
@@ -35,7 +36,7 @@ static void test_random_programs(void **unused)
 {
     (void)unused;
     uint64_t first = from_environment("NEVE_ORACLE_SEED", 1);
-    uint64_t runs = from_environment("NEVE_ORACLE_RUNS", getenv("NEVE_TEST_QUICK") ? 20 : 200);
+    uint64_t runs = from_environment("NEVE_ORACLE_RUNS", is_slow() ? 60 : 150);
     uint64_t all = 0, exact = 0, deaths = 0, collected = 0, revived = 0, failures = 0;
     for (uint64_t seed = first; seed < first + runs; seed++) {
         static uint8_t program[PROGRAM_BYTES];

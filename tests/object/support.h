@@ -18,31 +18,13 @@
 #include <cmocka.h>
 
 #include "neve.h"
+#include "object/slow.h"
 
 #ifndef NEVE_DEBUG
 #define NEVE_DEBUG 0
 #endif
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED true
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED false
-#endif
-
 #define UNUSED __attribute__((unused))
-
-/* Where every instruction is dear: sanitizers, valgrind, collections at each
- * safe point. Tests with large sizes shrink them then. */
-static UNUSED bool is_slow(void)
-{
-    const char *quick = getenv("NEVE_TEST_QUICK");
-    return IS_SANITIZED || (quick != NULL && quick[0] != '\0' && quick[0] != '0');
-}
 
 /* What happened, in order: a letter and an object's name each. */
 typedef struct journal {

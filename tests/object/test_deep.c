@@ -55,7 +55,7 @@ static const neve_type unclearable_node_type = {
 
 static size_t list_length(void)
 {
-    return is_slow() || NEVE_DEBUG >= 2 ? 300000 : 10000000;
+    return is_slow() ? 100000 : NEVE_DEBUG >= 2 ? 1000000 : 10000000;
 }
 
 /* The head; *last is the last node, borrowed. */
