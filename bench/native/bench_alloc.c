@@ -585,7 +585,7 @@ static void geometric_means(double means[CONTESTANTS])
 static void print_figure(double figure)
 {
     if (isfinite(figure))
-        printf(" %9.*f", figure < 10 ? 2 : 1, figure);
+        printf(" %9.*f", figure < 0.1 ? 3 : figure < 10 ? 2 : 1, figure);
     else
         printf(" %9s", "-");
 }

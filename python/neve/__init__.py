@@ -194,7 +194,10 @@ def stats():
     (blocks up to 512 bytes), ``large_blocks``, ``large_bytes``, ``arenas``, ``arena_bytes``
     (address space), ``pools_used``, ``pools_cached``, ``cached_bytes`` (kept for the next
     allocations), ``returned_bytes`` (given back to the system so far), ``side_table_bytes`` (the
-    collector's own tables).  Times are in nanoseconds.
+    collector's own tables).  Times are in nanoseconds.  The numbers of old and of frozen objects
+    may include some hundreds that the interpreter keeps on its free lists, or has stopped
+    tracking, until the next full collection; ``gc.get_freeze_count()`` and ``gc.get_objects()``
+    are exact.
 
     Costs a walk over the young objects and over the descriptors of the heap's memory.  Raises
     ``RuntimeError`` if Neve is not installed.

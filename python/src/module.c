@@ -9,16 +9,6 @@
 
 #include "run.h"
 
-nvpy_state nvpy;
-
-PyObject *nvpy_raise(neve_status status, const char *what)
-{
-    if (status == NEVE_ENOMEM)
-        return PyErr_NoMemory();
-    PyErr_Format(PyExc_RuntimeError, "neve: %s: %s", what, neve_status_message(status));
-    return NULL;
-}
-
 static PyObject *install(PyObject *self, PyObject *args)
 {
     (void)self;

@@ -3,6 +3,7 @@
  * The state of Neve in a CPython process, shared by the files of this folder:
  *
  *   module.c     what Python sees: install, uninstall, stats
+ *   state.c      the state itself
  *   allocator.c  serves the object domain from Neve's heap
  *   host.c       CPython's objects as a host of the collector
  *   lists.c      the generation lists, as far as there still are any
@@ -52,8 +53,12 @@ typedef struct nvpy_state {
     neve_histogram pauses;
 } nvpy_state;
 
+/* ---- state.c ---- */
+
 /* The one state of the process; its `interp` says whether it is in use. */
 extern nvpy_state nvpy;
+/* Sets the exception for a status. Returns NULL. */
+PyObject *nvpy_raise(neve_status status, const char *what);
 
 /* ---- allocator.c ---- */
 
@@ -100,8 +105,5 @@ void nvpy_takeover_leave(void);
 /* ---- gcmodule.c ---- */
 bool nvpy_gcmodule_install(void); /* false with an exception set */
 void nvpy_gcmodule_leave(void);
-
-/* The one place where statuses become exceptions. Returns NULL. */
-PyObject *nvpy_raise(neve_status status, const char *what);
 
 #endif

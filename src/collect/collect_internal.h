@@ -7,6 +7,7 @@
  *   collector.c  a safe point finds that a threshold was crossed, or somebody
  *                asks; decides which generations; statistics and listeners
  *   nominate.c   a nominator (begin / step / finish) fills `candidates`
+ *   population.c which objects there are, of which generation
  *   mark.c       the full nominator's marking from the host's roots
  *   verify.c     trial deletion: which candidates are dead
  *   reclaim.c    weak references, finalizers, verification again, clearing
@@ -47,6 +48,8 @@ typedef struct nv_vec {
 
 /* What small vectors keep for the next collection. */
 #define NV_VEC_KEEP_BYTES ((size_t)64 << 10)
+
+/* ---- vec.c ---- */
 
 bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity);
 void nv_vec_trim(neve_heap *heap, nv_vec *vec);    /* empties; frees if large */
@@ -126,20 +129,7 @@ struct neve_collector {
     uint64_t failed;
 };
 
-/* ---- nominate.c ---- */
-
-typedef struct nv_nominator {
-    const char *name;
-    /* Begins to look for candidates in generations 0 .. generation. */
-    neve_status (*begin)(neve_collector *c, int generation);
-    /* Goes on for about `budget` edges; true when there is nothing left to do. */
-    bool (*step)(neve_collector *c, size_t budget);
-    /* Fills c->candidates. */
-    neve_status (*finish)(neve_collector *c, int generation);
-} nv_nominator;
-
-extern const nv_nominator nv_nominate_generation; /* generations 0 .. 1, all of them */
-extern const nv_nominator nv_nominate_full;       /* all, less what a marking reaches */
+/* ---- population.c ---- */
 
 /* Fills `into` with the tracked objects of generations 0 .. generation (<= 1). */
 neve_status nv_gather(neve_collector *c, int generation, nv_vec *into);
@@ -155,6 +145,24 @@ bool nv_states_set(neve_collector *c, void *const *objects, size_t n, nv_state s
 size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation);
 /* Old and permanent objects, by counting bits. */
 void nv_count_states(const neve_heap *heap, size_t *old, size_t *frozen);
+/* Whether the state bits in this word of the chunk are those of objects: in
+ * pools of raw buffers they mean something else (heap/fork.c). */
+bool nv_holds_objects(const nv_chunk *chunk, unsigned word);
+
+/* ---- nominate.c ---- */
+
+typedef struct nv_nominator {
+    const char *name;
+    /* Begins to look for candidates in generations 0 .. generation. */
+    neve_status (*begin)(neve_collector *c, int generation);
+    /* Goes on for about `budget` edges; true when there is nothing left to do. */
+    bool (*step)(neve_collector *c, size_t budget);
+    /* Fills c->candidates. */
+    neve_status (*finish)(neve_collector *c, int generation);
+} nv_nominator;
+
+extern const nv_nominator nv_nominate_generation; /* generations 0 .. 1, all of them */
+extern const nv_nominator nv_nominate_full;       /* all, less what a marking reaches */
 
 /* ---- mark.c ---- */
 

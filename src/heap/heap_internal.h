@@ -335,7 +335,7 @@ void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void
 bool nv_inherited_is_noted(const nv_chunk *chunk, const nv_pool *pool, const void *block);
 void nv_inherited_forget(nv_chunk *chunk, const nv_pool *pool);
 
-/* ---- heap.c ---- */
+/* ---- report.c ---- */
 
 /* Calls the hook with the message, then aborts. */
 void nv_corrupt(const neve_heap *heap, const char *message);

@@ -170,7 +170,7 @@ static void dispose_slow(neve_runtime *runtime, neve_object *object)
     if (NEVE_UNLIKELY((object->flags & (NV_OBJECT_DYING | NV_OBJECT_FINALIZING)) != 0)) {
         /* Its own finalizer, `clear` or `dealloc` released what it does not
          * own. The disposal under way holds the object: go on with that. */
-        NV_ASSERT(!"an object was released once too often while it was being disposed of");
+        NV_ASSERT(false && "an object was released once too often while it was disposed of");
         object->count = 1;
         return;
     }

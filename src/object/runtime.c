@@ -265,7 +265,7 @@ void neve_root_remove(neve_runtime *runtime, neve_object **slot)
             return;
         }
     }
-    NV_ASSERT(!"neve_root_remove of a slot that is no root");
+    NV_ASSERT(false && "neve_root_remove of a slot that is no root");
 }
 
 /* ---- the uncollectable ---- */

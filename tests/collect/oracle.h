@@ -996,7 +996,9 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
     o->operation++;
     if (neve_collector_unfreeze(o->collector) != NEVE_OK)
         oracle_fail(o, "unfreeze failed");
-    for (int round = 0; round < 4; round++) {
+    uint64_t deaths = o->deaths + 1;
+    for (int round = 0; round < 6 && o->deaths != deaths; round++) {
+        deaths = o->deaths;
         for (int h = 0; h < ORACLE_HANDLES; h++)
             act_handle(o, h, ORACLE_NONE);
         oracle_check(o, true);

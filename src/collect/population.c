@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which objects there are, of which generation: gathering the young, setting
+ * and counting states, walking the old.
+ *
+ * Young objects are in no list here. A host that keeps its own lists gathers
+ * them; for the others every live block of NEVE_DOMAIN_OBJECT is an object, and
+ * the young ones are those without state bits in the pools that allocation has
+ * drawn from since the last collection.
+ */
+#include "collect_internal.h"
+
+/* ---- the young and middle generations ---- */
+
+bool nv_is_tracked(const neve_collector *c, void *object)
+{
+    return c->host->is_tracked == NULL || c->host->is_tracked(c->ctx, object);
+}
+
+bool neve_gather_add(neve_gather *into, void *object)
+{
+    if (!nv_vec_push(into->collector->heap, into->into, object))
+        into->failed = true;
+    return !into->failed;
+}
+
+/* Adds the blocks of `pool` that are objects of `state`. */
+static bool gather_pool(neve_collector *c, const nv_pool *pool, nv_state state, nv_vec *into)
+{
+    uint64_t live[NV_POOL_BITS_WORDS];
+    nv_pool_live_blocks(pool, live);
+    char *base = nv_pool_base(pool);
+    size_t bytes = nv_pool_block_bytes(pool);
+    for (unsigned w = 0; w < NV_POOL_BITS_WORDS && w * 64 < pool->carved; w++)
+        for (uint64_t bits = live[w]; bits != 0; bits &= bits - 1) {
+            void *object = base + (w * 64 + (unsigned)__builtin_ctzll(bits)) * bytes;
+            if (nv_state_in(pool->chunk, object) == state && nv_is_tracked(c, object) &&
+                !nv_vec_push(c->heap, into, object))
+                return false;
+        }
+    return true;
+}
+
+static bool gather_touched(neve_collector *c, nv_vec *into)
+{
+    for (const nv_pool *pool = c->heap->touched; pool != NULL; pool = pool->next_touched)
+        if (pool->used != 0 && pool->domain == NEVE_DOMAIN_OBJECT &&
+            !gather_pool(c, pool, NV_STATE_YOUNG, into))
+            return false;
+    for (size_t i = 0; i < c->heap->young_large_count; i++) {
+        void *object = c->heap->young_large[i];
+        if (object != NULL && nv_state_get(c->heap, object) == NV_STATE_YOUNG &&
+            nv_is_tracked(c, object) && !nv_vec_push(c->heap, into, object))
+            return false;
+    }
+    return true;
+}
+
+typedef struct gather_middle {
+    neve_collector *c;
+    nv_vec *into;
+    bool failed;
+} gather_middle;
+
+static void gather_middle_chunk(nv_chunk *chunk, void *arg)
+{
+    gather_middle *g = arg;
+    if (!chunk->has_middle)
+        return;
+    for (unsigned w = 0; w < NV_CHUNK_WORDS && !g->failed; w++)
+        for (uint64_t bits = chunk->state[w].lo & ~chunk->state[w].hi; bits != 0;
+             bits &= bits - 1) {
+            unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
+            void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
+            if (nv_is_tracked(g->c, object) && !nv_vec_push(g->c->heap, g->into, object))
+                g->failed = true;
+        }
+}
+
+neve_status nv_gather(neve_collector *c, int generation, nv_vec *into)
+{
+    if (c->host->gather != NULL) {
+        neve_gather gather = {.collector = c, .into = into};
+        c->host->gather(c->ctx, generation, &gather);
+        return gather.failed ? NEVE_ENOMEM : NEVE_OK;
+    }
+    if (!gather_touched(c, into))
+        return NEVE_ENOMEM;
+    if (generation > 0) {
+        gather_middle g = {.c = c, .into = into};
+        nv_chunk_each(c->heap, gather_middle_chunk, &g);
+        if (g.failed)
+            return NEVE_ENOMEM;
+    }
+    return NEVE_OK;
+}
+
+static void forget_middle(nv_chunk *chunk, void *arg)
+{
+    (void)arg;
+    if (chunk->has_middle)
+        chunk->has_middle = false;
+}
+
+/* A large block lies outside the arenas; without memory for a table there, its
+ * object could not be given a generation, and is nominated again as young. */
+static bool is_young(void *block, void *arg)
+{
+    return nv_state_get(arg, block) == NV_STATE_YOUNG;
+}
+
+void nv_touched_reset(neve_collector *c, int generation)
+{
+    neve_heap *heap = c->heap;
+    if (!heap->tracks_touched)
+        return;
+    while (heap->touched != NULL) {
+        nv_pool *pool = heap->touched;
+        heap->touched = pool->next_touched;
+        pool->next_touched = NULL;
+        pool->is_touched = false;
+    }
+    /* Allocation goes on in the current pools without telling anybody. */
+    for (unsigned size_class = 1; size_class < NV_CLASSES; size_class++) {
+        nv_pool *pool = heap->current[NEVE_DOMAIN_OBJECT][size_class];
+        if (pool == &heap->none)
+            continue;
+        pool->is_touched = true;
+        pool->next_touched = heap->touched;
+        heap->touched = pool;
+    }
+    nv_large_take_young(heap, is_young, heap);
+    if (generation > 0)
+        nv_chunk_each(heap, forget_middle, NULL);
+}
+
+bool nv_states_set(neve_collector *c, void *const *objects, size_t n, nv_state state)
+{
+    bool all = true;
+    for (size_t i = 0; i < n; i++)
+        all &= nv_state_set(c->heap, objects[i], state);
+    return all;
+}
+
+size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation)
+{
+    /* Where the host keeps the middle generation, its objects have no bits. */
+    bool has_bits = generation >= 2 || c->host->gather == NULL;
+    nv_state state = generation >= 2 ? NV_STATE_OLD : NV_STATE_MIDDLE;
+    size_t moved = has_bits ? 0 : n;
+    for (size_t i = 0; has_bits && i < n; i++) {
+        void *object = objects[i];
+        if (!nv_state_set(c->heap, object, state))
+            continue;
+        objects[i] = objects[moved];
+        objects[moved++] = object;
+    }
+    if (c->host->promote != NULL) {
+        c->host->promote(c->ctx, objects, moved, generation);
+        if (moved < n)
+            c->host->promote(c->ctx, objects + moved, n - moved, 1);
+    }
+    return moved;
+}
+
+typedef struct state_counts {
+    size_t old, frozen;
+} state_counts;
+
+static void count_chunk(nv_chunk *chunk, void *arg)
+{
+    state_counts *counts = arg;
+    size_t high = 0, both = 0;
+    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
+        uint64_t hi = chunk->state[w].hi;
+        if (hi == 0)
+            continue;
+        high += (size_t)__builtin_popcountll(hi);
+        both += (size_t)__builtin_popcountll(hi & chunk->state[w].lo);
+    }
+    /* In pools of raw buffers the bits mean something else (heap/fork.c). */
+    if (chunk->is_arena && high != 0) {
+        for (unsigned p = 0; p < NV_POOLS; p++) {
+            const nv_pool *pool = &chunk->pools[p];
+            if (pool->size_class == 0 || pool->domain != NEVE_DOMAIN_RAW)
+                continue;
+            for (unsigned w = p * NV_POOL_BITS_WORDS; w < (p + 1) * NV_POOL_BITS_WORDS; w++)
+                high -= (size_t)__builtin_popcountll(chunk->state[w].hi);
+        }
+    }
+    counts->old += high - both;
+    counts->frozen += both;
+}
+
+void nv_count_states(const neve_heap *heap, size_t *old, size_t *frozen)
+{
+    state_counts counts = {0};
+    nv_chunk_each(heap, count_chunk, &counts);
+    *old = counts.old;
+    *frozen = counts.frozen;
+}
+
+/* ---- the old and permanent generations ---- */
+
+bool nv_holds_objects(const nv_chunk *chunk, unsigned word)
+{
+    if (!chunk->is_arena)
+        return true;
+    const nv_pool *pool = &chunk->pools[word / NV_POOL_BITS_WORDS];
+    return pool->size_class != 0 && pool->domain != NEVE_DOMAIN_RAW;
+}
+
+static void forget_chunk(nv_chunk *chunk, void *arg)
+{
+    (void)arg;
+    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
+        if ((chunk->state[w].hi | chunk->state[w].lo) != 0 && nv_holds_objects(chunk, w))
+            chunk->state[w] = (nv_state_word){0};
+    chunk->has_middle = false;
+}
+
+size_t neve_collector_frozen_count(const neve_collector *c)
+{
+    size_t old, frozen;
+    nv_count_states(c->heap, &old, &frozen);
+    return frozen;
+}
+
+int neve_collector_generation_of(const neve_collector *c, const void *object)
+{
+    return (int)nv_state_get(c->heap, object);
+}
+
+typedef struct walk {
+    const neve_collector *c;
+    nv_state state;
+    neve_visit_fn visit;
+    void *arg;
+    int result;
+} walk;
+
+static void walk_chunk(nv_chunk *chunk, void *arg)
+{
+    walk *w = arg;
+    for (unsigned i = 0; i < NV_CHUNK_WORDS && w->result == 0; i++) {
+        nv_state_word word = chunk->state[i];
+        uint64_t bits = w->state == NV_STATE_FROZEN ? word.hi & word.lo : word.hi & ~word.lo;
+        if (bits == 0 || !nv_holds_objects(chunk, i))
+            continue;
+        for (; bits != 0 && w->result == 0; bits &= bits - 1) {
+            unsigned granule = i * 64 + (unsigned)__builtin_ctzll(bits);
+            void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
+            if (nv_is_tracked(w->c, object))
+                w->result = w->visit(object, w->arg);
+        }
+    }
+}
+
+int neve_collector_walk(const neve_collector *c, int generation, neve_visit_fn visit, void *arg)
+{
+    walk w = {.c = c,
+              .state = generation == 3 ? NV_STATE_FROZEN : NV_STATE_OLD,
+              .visit = visit,
+              .arg = arg};
+    nv_chunk_each(c->heap, walk_chunk, &w);
+    return w.result;
+}
+
+neve_status neve_collector_adopt(neve_collector *c, void *object, int generation)
+{
+    return nv_state_set(c->heap, object, generation == 3 ? NV_STATE_FROZEN : NV_STATE_OLD)
+               ? NEVE_OK
+               : NEVE_ENOMEM;
+}
+
+void neve_collector_forget_all(neve_collector *c)
+{
+    nv_chunk_each(c->heap, forget_chunk, NULL);
+}

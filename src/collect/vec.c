@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vectors of objects, in mappings of their own: a collection may hold millions
+ * of entries for some milliseconds, and gives them back to the OS right after.
+ */
+#include "collect_internal.h"
+
+bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity)
+{
+    if (capacity <= vec->capacity)
+        return true;
+    size_t bytes = vec->capacity == 0 ? 4096 : vec->capacity * sizeof(void *);
+    while (bytes < capacity * sizeof(void *))
+        bytes *= 2;
+    void **grown = vec->items == NULL
+                       ? nv_heap_map(heap, bytes)
+                       : nv_heap_remap(heap, vec->items, vec->capacity * sizeof(void *), bytes);
+    if (grown == NULL)
+        return false;
+    vec->items = grown;
+    vec->capacity = bytes / sizeof(void *);
+    return true;
+}
+
+void nv_vec_destroy(neve_heap *heap, nv_vec *vec)
+{
+    nv_heap_unmap(heap, vec->items, vec->capacity * sizeof(void *));
+    *vec = (nv_vec){0};
+}
+
+void nv_vec_trim(neve_heap *heap, nv_vec *vec)
+{
+    vec->count = 0;
+    if (vec->capacity * sizeof(void *) > NV_VEC_KEEP_BYTES)
+        nv_vec_destroy(heap, vec);
+}
