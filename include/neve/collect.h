@@ -128,6 +128,9 @@ NEVE_API int neve_collector_walk(const neve_collector *collector, int generation
 /* For hosts that are taken over while they run: declares `object` to be of
  * `generation` (2 or 3). NEVE_ENOMEM. */
 NEVE_API neve_status neve_collector_adopt(neve_collector *collector, void *object, int generation);
+/* For hosts that stop tracking an object without freeing it: it is of no
+ * generation from now on. */
+NEVE_API void neve_collector_forget(neve_collector *collector, void *object);
 /* For hosts that leave: forgets all generations, of all objects. */
 NEVE_API void neve_collector_forget_all(neve_collector *collector);
 

@@ -136,9 +136,12 @@ static size_t host_untrack(void *ctx, void **objects, size_t n, bool full)
             if (PyDict_CheckExact((PyObject *)objects[i]))
                 nvpy_compat_untrack_dict(objects[i]);
     size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         if (_PyObject_GC_IS_TRACKED((PyObject *)objects[i]))
             objects[kept++] = objects[i];
+        else /* or else it would keep those tracked that refer to it */
+            neve_collector_forget(nvpy.collector, objects[i]);
+    }
     return kept;
 }
 

@@ -82,8 +82,9 @@ static void promote_survivors(neve_collector *c, void **survivors, size_t n, int
 
 /* The full collection's survivors are old already. Objects that can be in no
  * cycle leave the collector's care: among the formerly young in the order in
- * which they were made, then among those that the marking noted. */
-static void untrack_survivors(neve_collector *c)
+ * which they were made, then among those that the marking noted, and those that
+ * it did not reach. */
+static void untrack_survivors(neve_collector *c, void **survivors, size_t n)
 {
     if (c->host->untrack == NULL)
         return;
@@ -93,6 +94,7 @@ static void untrack_survivors(neve_collector *c)
             c->young.items[kept++] = c->young.items[i];
     c->host->untrack(c->ctx, c->young.items, kept, true);
     c->host->untrack(c->ctx, c->untrackable.items, c->untrackable.count, true);
+    c->host->untrack(c->ctx, survivors, n, true);
 }
 
 static neve_status nominate(neve_collector *c, int generation)
@@ -155,7 +157,7 @@ static neve_status collect(neve_collector *c, int generation)
     void **survivors = uncollectable + verdict.uncollectable;
     size_t survivor_count = c->candidates.count - verdict.dead - verdict.uncollectable;
     if (generation >= 2) {
-        untrack_survivors(c);
+        untrack_survivors(c, survivors, survivor_count);
     } else {
         promote_survivors(c, survivors, survivor_count, generation);
         nv_touched_reset(c, generation);

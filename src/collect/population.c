@@ -43,9 +43,8 @@ static bool gather_pool(neve_collector *c, const nv_pool *pool, nv_state state, 
 
 static bool gather_touched(neve_collector *c, nv_vec *into)
 {
-    for (const nv_pool *pool = c->heap->touched; pool != NULL; pool = pool->next_touched)
-        if (pool->used != 0 && pool->domain == NEVE_DOMAIN_OBJECT &&
-            !gather_pool(c, pool, NV_STATE_YOUNG, into))
+    for (size_t i = 0; i < c->heap->touched_count; i++)
+        if (!gather_pool(c, c->heap->touched[i], NV_STATE_YOUNG, into))
             return false;
     for (size_t i = 0; i < c->heap->young_large_count; i++) {
         void *object = c->heap->young_large[i];
@@ -114,21 +113,19 @@ void nv_touched_reset(neve_collector *c, int generation)
     neve_heap *heap = c->heap;
     if (!heap->tracks_touched)
         return;
-    while (heap->touched != NULL) {
-        nv_pool *pool = heap->touched;
-        heap->touched = pool->next_touched;
-        pool->next_touched = NULL;
-        pool->is_touched = false;
+    /* Allocation goes on in the current pools without telling anybody: they
+     * are in the list, and stay. */
+    size_t kept = 0;
+    for (size_t i = 0; i < heap->touched_count; i++) {
+        nv_pool *pool = heap->touched[i];
+        if (pool == heap->current[NEVE_DOMAIN_OBJECT][pool->size_class]) {
+            heap->touched[kept++] = pool;
+            pool->touched = (uint32_t)kept;
+        } else {
+            pool->touched = 0;
+        }
     }
-    /* Allocation goes on in the current pools without telling anybody. */
-    for (unsigned size_class = 1; size_class < NV_CLASSES; size_class++) {
-        nv_pool *pool = heap->current[NEVE_DOMAIN_OBJECT][size_class];
-        if (pool == &heap->none)
-            continue;
-        pool->is_touched = true;
-        pool->next_touched = heap->touched;
-        heap->touched = pool;
-    }
+    heap->touched_count = kept;
     nv_large_take_young(heap, is_young, heap);
     if (generation > 0)
         nv_chunk_each(heap, forget_middle, NULL);
@@ -271,6 +268,11 @@ neve_status neve_collector_adopt(neve_collector *c, void *object, int generation
     return nv_state_set(c->heap, object, generation == 3 ? NV_STATE_FROZEN : NV_STATE_OLD)
                ? NEVE_OK
                : NEVE_ENOMEM;
+}
+
+void neve_collector_forget(neve_collector *c, void *object)
+{
+    nv_state_set(c->heap, object, NV_STATE_YOUNG);
 }
 
 void neve_collector_forget_all(neve_collector *c)

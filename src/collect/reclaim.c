@@ -6,7 +6,7 @@
  *      no finalizer can free an object that a vector here still names
  *   2. clear weak references to them; call the callbacks of those that live on
  *   3. run the finalizers
- *   4. if any code ran in 2 or 3, verify again: what a callback or finalizer
+ *   4. if any code ran in 2 or 3, let go of what it took apart itself, and verify again: what a callback or finalizer
  *      revived goes back to the survivors
  *   5. then clear all weak references to what is still dead again: a finalizer may
  *      have made new ones, and the mutator must never be handed an object that
@@ -26,6 +26,34 @@
 
 /* Entries [0, condemned_kept) of the queue: cleared, but still referred to.
  * Entries [condemned_at, count): not cleared yet. Between them: released. */
+
+/* What the finalizers and callbacks have taken apart themselves is held by
+ * nothing but the collector's references: it dies now, by its count, and is not
+ * counted as collected. Returns how many are left, in order. The passes change
+ * direction, so that chains in either order take few of them. */
+static size_t release_dropped(neve_collector *c, void **objects, size_t n)
+{
+    for (unsigned pass = 0; pass < 16; pass++) {
+        size_t before = n, left = 0;
+        for (size_t i = 0; i < before; i++) {
+            size_t at = pass % 2 == 0 ? i : before - 1 - i;
+            uint32_t count;
+            c->host->read_counts(c->ctx, &objects[at], 1, &count);
+            if (count > 1)
+                continue;
+            void *object = objects[at];
+            objects[at] = NULL;
+            c->host->release(c->ctx, &object, 1);
+            n--;
+        }
+        if (n == before)
+            break;
+        for (size_t i = 0; i < before; i++)
+            if (objects[i] != NULL)
+                objects[left++] = objects[i];
+    }
+    return n;
+}
 
 void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
 {
@@ -52,6 +80,7 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
         uint64_t before = nv_os_now_ns();
         nv_verdict verdict;
         nv_verify_finish(c);
+        dead = release_dropped(c, objects, dead);
         status = nv_verify(c, objects, dead, 1, true, &verdict);
         c->current.verify_ns += nv_os_now_ns() - before;
         /* Without memory to verify again nothing may be cleared: all of them go

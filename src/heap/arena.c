@@ -97,14 +97,6 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
     heap->returned_bytes += dirty << NV_POOL_SHIFT;
     heap->arenas--;
 
-    nv_pool **link = &heap->touched;
-    while (*link != NULL) {
-        nv_pool *pool = *link;
-        if (pool >= chunk->pools && pool < chunk->pools + NV_POOLS)
-            *link = pool->next_touched;
-        else
-            link = &pool->next_touched;
-    }
     nv_os_unmap((void *)chunk->base, NV_CHUNK_BYTES);
     if (chunk->index != NULL) {
         /* A verification is under way: only the memory goes, the descriptor
@@ -187,11 +179,8 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
     } else if (free_count > 0) {
         list_remove(heap, chunk, free_count);
     }
-    bool was_touched = pool->is_touched;
-    nv_pool *next_touched = pool->next_touched;
+    nv_touched_remove(heap, pool);
     memset(pool, 0, sizeof *pool);
-    pool->is_touched = was_touched;
-    pool->next_touched = next_touched;
 
     chunk->free_mask |= bit;
     chunk->dirty_mask |= bit;

@@ -111,16 +111,15 @@ typedef enum nv_pool_place {
 typedef struct nv_pool {
     void *free;        /* linked through the first word of each free block */
     struct nv_pool *next, *prev;   /* the partial list */
-    struct nv_pool *next_touched;  /* see neve_heap.touched */
     struct nv_chunk *chunk;        /* where it lies; set when it is acquired */
     uint32_t tag;
+    uint32_t touched;  /* index + 1 in neve_heap.touched; 0: not there */
     uint16_t used;     /* live blocks */
     uint16_t carved;   /* blocks at the pool's start that were ever handed out */
     uint16_t capacity; /* blocks that fit */
     uint8_t size_class;
     uint8_t domain;
     uint8_t place;
-    uint8_t is_touched;
     /* Lists of inherited free blocks, which the child must not touch, one for
      * each fork: the first block's granule in the pool, plus one; 0: none. */
     uint16_t held[NV_HELD_LISTS];
@@ -185,7 +184,8 @@ struct neve_heap {
 
     /* Pools of NEVE_DOMAIN_OBJECT that allocation has drawn from since the
      * list was last taken: where young objects can lie. */
-    nv_pool *touched;
+    nv_pool **touched;
+    size_t touched_count, touched_capacity;
     bool tracks_touched; /* set by a collector whose host does not gather */
     bool marking; /* the mark tables are live: freeing clears them too */
 
@@ -268,6 +268,8 @@ void nv_marks_drop(neve_heap *heap);
 void *nv_heap_map(neve_heap *heap, size_t bytes);
 void *nv_heap_remap(neve_heap *heap, void *address, size_t old_bytes, size_t new_bytes);
 void nv_heap_unmap(neve_heap *heap, void *address, size_t bytes);
+/* Doubles a list of pointers, or makes it (*capacity is 0); NULL: unchanged. */
+void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity);
 
 /* ---- arena.c: arenas and free pools ---- */
 
@@ -306,6 +308,8 @@ static inline nv_pool *nv_pool_of(const nv_chunk *chunk, const void *block)
 #define NV_POOL_BITS_WORDS (NV_POOL_BYTES / NEVE_GRANULE / 64)
 void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS]);
 void nv_partial_push(neve_heap *heap, nv_pool *pool);
+/* Takes the pool out of neve_heap.touched. */
+void nv_touched_remove(neve_heap *heap, nv_pool *pool);
 
 /* ---- large.c: blocks over NEVE_SMALL_MAX ---- */
 

@@ -83,15 +83,10 @@ static bool young_add(neve_heap *heap, nv_large *entry)
         heap->young_large_holes > heap->young_large_count / 2)
         young_compact(heap);
     if (heap->young_large_count == heap->young_large_capacity) {
-        size_t old = heap->young_large_capacity * sizeof(void *);
-        size_t capacity = old == 0 ? 512 : heap->young_large_capacity * 2;
-        void **grown = old == 0 ? nv_heap_map(heap, capacity * sizeof(void *))
-                                : nv_heap_remap(heap, heap->young_large, old,
-                                                capacity * sizeof(void *));
+        void **grown = nv_list_grow(heap, heap->young_large, &heap->young_large_capacity);
         if (grown == NULL)
             return false;
         heap->young_large = grown;
-        heap->young_large_capacity = capacity;
     }
     heap->young_large[heap->young_large_count++] = entry->block;
     entry->young = (uint32_t)heap->young_large_count;

@@ -103,8 +103,32 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
     return pool;
 }
 
+static bool touched_add(neve_heap *heap, nv_pool *pool)
+{
+    if (heap->touched_count == heap->touched_capacity) {
+        void **grown = nv_list_grow(heap, (void **)heap->touched, &heap->touched_capacity);
+        if (grown == NULL)
+            return false;
+        heap->touched = (nv_pool **)grown;
+    }
+    heap->touched[heap->touched_count++] = pool;
+    pool->touched = (uint32_t)heap->touched_count;
+    return true;
+}
+
+void nv_touched_remove(neve_heap *heap, nv_pool *pool)
+{
+    if (pool->touched == 0)
+        return;
+    nv_pool *last = heap->touched[--heap->touched_count];
+    heap->touched[pool->touched - 1] = last;
+    last->touched = pool->touched;
+    pool->touched = 0;
+}
+
 /* The current pool is exhausted: carve it further, or make another current. */
-static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class)
+static __attribute__((noinline)) void *alloc_slow(neve_heap *heap, neve_domain domain,
+                                                  unsigned size_class)
 {
     nv_pool *pool = heap->current[domain][size_class];
     if (pool == &heap->none || pool->carved == pool->capacity) {
@@ -113,16 +137,19 @@ static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class
             partial_remove(heap, next);
         else if ((next = pool_fresh(heap, domain, size_class)) == NULL)
             return NULL;
+        if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && next->touched == 0 &&
+            !touched_add(heap, next)) {
+            if (next->used == 0)
+                nv_pool_release(heap, next);
+            else
+                nv_partial_push(heap, next);
+            return NULL;
+        }
         if (pool != &heap->none)
             pool->place = NV_POOL_FULL;
         pool = next;
         pool->place = NV_POOL_CURRENT;
         heap->current[domain][size_class] = pool;
-        if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && !pool->is_touched) {
-            pool->is_touched = true;
-            pool->next_touched = heap->touched;
-            heap->touched = pool;
-        }
     }
     if (pool->free == NULL)
         pool_carve(pool);
@@ -240,9 +267,19 @@ static inline bool free_block(neve_heap *heap, void *block)
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
-    if (NEVE_UNLIKELY(pool->tag != heap->tag)) {
-        free_tagged(heap, chunk, pool, block);
-        return true;
+    if (pool->tag != heap->tag) {
+        unsigned granule = nv_granule(block);
+        if ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || heap->marking || granule % 64 > 60) {
+            free_tagged(heap, chunk, pool, block);
+            return true;
+        }
+        /* The common case of nv_bits_clear: one word, no marking. */
+        uint64_t mask = (uint64_t)heap->object_starts << (granule % 64);
+        nv_state_word *word = &chunk->state[granule / 64];
+        if (((word->lo | word->hi) & mask) != 0) {
+            word->lo &= ~mask;
+            word->hi &= ~mask;
+        }
     }
     void *head = pool->free;
     *(void **)block = head;
