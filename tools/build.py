@@ -185,6 +185,8 @@ def package(python=DEFAULT_PYTHON, debug=False, werror=False):
         for path, origin in wanted.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             copy_if_changed(origin, path)
+        # Start-up must not depend on whether the first user may write here.
+        run_quiet([python, "-m", "compileall", "-q", str(target)], None, "compiling the package")
     return top
 
 

@@ -250,6 +250,11 @@ static void collect_inside(neve_runtime *runtime, pair *self)
         assert_int_equal(neve_collector_unfreeze(collector), NEVE_EBUSY);
         neve_collector_safepoint(collector);
         neve_collector_drain(collector);
+        /* What is being reclaimed is in no listing, and in no count. */
+        neve_collector_stats stats;
+        neve_collector_get_stats(collector, &stats);
+        for (int i = 0; i < NEVE_GENERATIONS; i++)
+            assert_int_equal(stats.generations[i].objects, 0);
     }
 }
 

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""Runs program texts on the stock interpreter and on Neve, in processes of their own, and compares.
+
+Nothing here or in the tests imports Neve into the process that runs the tests: a crash must be the
+result of a test, not the end of all of them.  The interpreter is the one that runs pytest; the
+package is found where PYTHONPATH says, or else where the build puts it.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PYTHON = sys.executable
+TIMEOUT_S = 120
+
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+
+
+def package_folder():
+    """The folder to put on the search path so that ``import neve`` works, or None."""
+    folders = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    folders.append(str(ROOT / "build/python" / sys.implementation.cache_tag))
+    for folder in folders:
+        package = pathlib.Path(folder).resolve() / "neve"
+        if (package / "__init__.py").exists() and list(package.glob("_neve.*.so")):
+            return package.parent
+    return None
+
+
+def environment(changes=None, search_path=None):
+    """The environment for a test's process: nothing of the caller's that would change Python or
+    Neve."""
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "NEVE", "LD_PRELOAD"))}
+    kept["PYTHONPATH"] = str(search_path or package_folder())
+    kept["PYTHONHASHSEED"] = "0"
+    kept["PYTHONDONTWRITEBYTECODE"] = "1"
+    kept["LC_ALL"] = "C.UTF-8"
+    for name, value in (changes or {}).items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = value
+    return kept
+
+
+class Result:
+    """How a process ended: ``status`` (negative: the signal), ``out`` and ``err``, without
+    addresses."""
+
+    def __init__(self, done):
+        self.status = done.returncode
+        self.out = ADDRESS.sub("0xADDRESS", done.stdout)
+        self.err = ADDRESS.sub("0xADDRESS", done.stderr)
+
+    def text(self):
+        return f"status {self.status}\n--- stdout\n{self.out}--- stderr\n{self.err}"
+
+    def __repr__(self):
+        return self.text()
+
+
+def dedented(code):
+    return textwrap.dedent(code).lstrip("\n")
+
+
+def imports_first(code):
+    """The program with its import statements repeated at its start, so that what importing leaves
+    to the collector, which differs with what is loaded already, is gone before anything is
+    counted."""
+    return "".join(re.findall(r"^import .*\n", code, re.MULTILINE)) + code
+
+
+class Runner:
+    """Runs programs in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.count = 0
+
+    def write(self, name, text):
+        """A file of the test's folder; returns its path."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedented(text))
+        return path
+
+    def execute(self, words, *, stdin="", env=None, cwd=None, python=PYTHON, timeout=TIMEOUT_S,
+                search_path=None):
+        """Run the interpreter with these words."""
+        done = subprocess.run([str(python), *map(str, words)], input=stdin, text=True,
+                              errors="backslashreplace", capture_output=True, timeout=timeout,
+                              cwd=cwd or self.folder, env=environment(env, search_path))
+        return Result(done)
+
+    def stock(self, *program, interpreter=(), **options):
+        """``python PROGRAM``."""
+        return self.execute([*interpreter, *program], **options)
+
+    def neve(self, *program, interpreter=(), neve_options=(), **options):
+        """``python -m neve PROGRAM``."""
+        return self.execute([*interpreter, "-m", "neve", *neve_options, *program], **options)
+
+    def both(self, *program, edit=None, **options):
+        """Run on both; the outcomes must be the same.  ``edit`` maps output that may differ to
+        something that may not.  Returns the outcome on stock."""
+        stock = self.stock(*program, **options)
+        neve = self.neve(*program, **options)
+        if edit is not None:
+            for result in (stock, neve):
+                result.out, result.err = edit(result.out), edit(result.err)
+        if stock.text() != neve.text():
+            diff = "\n".join(difflib.unified_diff(stock.text().splitlines(),
+                                                  neve.text().splitlines(),
+                                                  "stock", "neve", lineterm="", n=8))
+            raise AssertionError(f"{' '.join(map(str, program))}: Neve behaves otherwise:\n{diff}")
+        return stock
+
+    def script(self, code):
+        """A new file with this program text."""
+        self.count += 1
+        return self.write(f"program_{self.count}.py", code)
+
+    def both_code(self, code, *arguments, status=0, **options):
+        """Run a program text as a script on both; it must end with ``status`` on both."""
+        result = self.both(self.script(code), *arguments, **options)
+        assert result.status == status, result
+        return result
+
+    def neve_code(self, code, *arguments, status=0, **options):
+        """Run a program text as a script on Neve only."""
+        result = self.neve(self.script(code), *arguments, **options)
+        assert result.status == status, result
+        return result
+
+    def plain_code(self, code, *arguments, status=0, **options):
+        """Run a program text as a script on plain Python: it installs Neve itself."""
+        result = self.stock(self.script(code), *arguments, **options)
+        assert result.status == status, result
+        return result
