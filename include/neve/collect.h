@@ -47,8 +47,8 @@ static inline uint32_t neve_breaker_get(const neve_eval_breaker *breaker)
 }
 
 typedef struct neve_collector_options {
-    size_t struct_size;         /* sizeof(neve_collector_options) of the caller */
-    neve_eval_breaker *breaker; /* the host's word; NULL: one of the collector's own */
+    size_t struct_size;                    /* sizeof(neve_collector_options) of the caller */
+    neve_eval_breaker *breaker;            /* the host's word; NULL: one of the collector's own */
     uint32_t thresholds[NEVE_GENERATIONS]; /* all 0: 2000, 10, 10 */
 } neve_collector_options;
 
@@ -63,18 +63,18 @@ NEVE_API void neve_collector_destroy(neve_collector *collector);
 
 /* What one collection did; also what listeners are told. */
 typedef struct neve_collection {
-    int generation;         /* the oldest generation that it took in */
-    bool is_explicit;       /* asked for, not triggered by a threshold */
-    uint64_t start_ns;      /* monotonic clock */
-    uint64_t duration_ns;   /* of the whole pause, finalizers included */
-    uint64_t nominate_ns;   /* parts of it: gathering and marking */
-    uint64_t verify_ns;     /* trial deletion, both times */
-    uint64_t reclaim_ns;    /* weak references, finalizers, clearing */
-    size_t marked;          /* objects that the marking reached (full only) */
-    size_t candidates;      /* objects verified */
-    size_t collected;       /* found dead and cleared, and weak references that died so */
-    size_t resurrected;     /* revived by a finalizer or a callback */
-    size_t uncollectable;   /* dead, but of types that cannot be reclaimed */
+    int generation;       /* the oldest generation that it took in */
+    bool is_explicit;     /* asked for, not triggered by a threshold */
+    uint64_t start_ns;    /* monotonic clock */
+    uint64_t duration_ns; /* of the whole pause, finalizers included */
+    uint64_t nominate_ns; /* parts of it: gathering and marking */
+    uint64_t verify_ns;   /* trial deletion, both times */
+    uint64_t reclaim_ns;  /* weak references, finalizers, clearing */
+    size_t marked;        /* objects that the marking reached (full only) */
+    size_t candidates;    /* objects verified */
+    size_t collected;     /* found dead and cleared, and weak references that died so */
+    size_t resurrected;   /* revived by a finalizer or a callback */
+    size_t uncollectable; /* dead, but of types that cannot be reclaimed */
 } neve_collection;
 
 /* Collects generation 0 .. `generation` now. `result` may be NULL.
@@ -141,11 +141,11 @@ typedef struct neve_generation_stats {
     uint64_t collections;
     uint64_t collected;
     uint64_t uncollectable;
-    uint64_t time_ns;          /* sum of the pauses */
+    uint64_t time_ns; /* sum of the pauses */
     uint64_t longest_pause_ns;
-    size_t objects;            /* in it now; for the young ones this costs a walk */
+    size_t objects; /* in it now; for the young ones this costs a walk */
     uint32_t threshold;
-    uint32_t count;            /* towards the threshold */
+    uint32_t count; /* towards the threshold */
 } neve_generation_stats;
 
 typedef struct neve_collector_stats {

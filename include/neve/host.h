@@ -57,6 +57,7 @@ typedef struct neve_gather neve_gather;
 NEVE_API bool neve_gather_add(neve_gather *into, void *object);
 
 /* For neve_host.mark: an object is marked by marking what it refers to. */
+#define NEVE_MARK_BATCH 128u
 typedef struct neve_marker {
     size_t fresh; /* objects newly reached since the marking began */
 } neve_marker;
@@ -64,6 +65,12 @@ typedef struct neve_marker {
 NEVE_API int neve_mark_visit(void *object, void *marker);
 /* The same for `n` objects (some may be NULL), faster. */
 NEVE_API void neve_mark_items(neve_marker *marker, void *const *items, size_t n);
+/* The same for several arrays at once. */
+typedef struct neve_span {
+    void *const *items;
+    size_t count;
+} neve_span;
+NEVE_API void neve_mark_spans(neve_marker *marker, const neve_span *spans, size_t n);
 /* `object` shall be given to `traverse`, in pieces, later. */
 NEVE_API void neve_mark_defer(neve_marker *marker, void *object);
 /* Whether the collector's tables hold `object` as old or permanent. */
@@ -130,7 +137,8 @@ typedef struct neve_host {
     size_t (*untrack)(void *ctx, void **objects, size_t n, bool full);
     /* Marks what each of these objects refers to: what `traverse` would report.
      * A host can have the memory of one object on its way to the cache while it
-     * looks at another. NULL: the collector calls `traverse` for each. */
+     * looks at another. `n` is at most NEVE_MARK_BATCH. NULL: the collector
+     * calls `traverse` for each. */
     void (*mark)(void *ctx, void *const *objects, size_t n, neve_marker *marker);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */
     void (*promote)(void *ctx, void *const *objects, size_t n, int generation);

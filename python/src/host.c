@@ -13,8 +13,8 @@ static void host_read_counts(void *ctx, void *const *objects, size_t n, uint32_t
     (void)ctx;
     for (size_t i = 0; i < n; i++) {
         Py_ssize_t count = Py_REFCNT((PyObject *)objects[i]);
-        counts[i] = count < 0 || (uint64_t)count >= NEVE_COUNT_HELD / 2 ? NEVE_COUNT_HELD
-                                                                        : (uint32_t)count;
+        counts[i] =
+            count < 0 || (uint64_t)count >= NEVE_COUNT_HELD / 2 ? NEVE_COUNT_HELD : (uint32_t)count;
     }
 }
 
@@ -145,22 +145,6 @@ static size_t host_untrack(void *ctx, void **objects, size_t n, bool full)
     return kept;
 }
 
-/* What is found at the end of a list's or dict's pointer costs as many cycles
- * as dozens of objects that are in the cache already: ask for it in advance. */
-static void prefetch_contents(const PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    if (type == &PyList_Type) {
-        __builtin_prefetch(((const PyListObject *)object)->ob_item);
-    } else if (type == &PyDict_Type) {
-        const PyDictObject *dict = (const PyDictObject *)object;
-        __builtin_prefetch(dict->ma_keys);
-        __builtin_prefetch(dict->ma_values);
-    } else {
-        __builtin_prefetch(&type->tp_traverse);
-    }
-}
-
 /* Whether a tuple or dict refers to an old object, and so must stay tracked. */
 static bool refers_to_known(PyObject *object, const neve_marker *marker)
 {
@@ -178,36 +162,72 @@ static bool refers_to_known(PyObject *object, const neve_marker *marker)
     return false;
 }
 
+/* A dict with only strings as keys: its values, without asking CPython. False:
+ * it is of another kind. */
+static bool mark_string_dict(PyObject *dict, neve_marker *marker)
+{
+    neve_span span;
+    size_t stride;
+    if (!nvpy_compat_dict_values(dict, &span, &stride))
+        return false;
+    if (stride == 1) {
+        neve_mark_items(marker, span.items, span.count);
+        return true;
+    }
+    for (size_t i = 0; i < span.count; i++)
+        if (span.items[i * stride] != NULL)
+            neve_mark_visit(span.items[i * stride], marker);
+    return true;
+}
+
+static void mark_other(PyObject *object, neve_marker *marker)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    size_t fresh = marker->fresh;
+    if (type == &PyTuple_Type)
+        neve_mark_items(marker, (void *const *)((PyTupleObject *)object)->ob_item,
+                        (size_t)Py_SIZE(object));
+    else if (type != &PyDict_Type || !mark_string_dict(object, marker))
+        (void)type->tp_traverse(object, (visitproc)(void (*)(void))neve_mark_visit, marker);
+    if ((type == &PyTuple_Type || type == &PyDict_Type) && marker->fresh == fresh &&
+        _PyObject_GC_IS_TRACKED(object) && !refers_to_known(object, marker))
+        neve_mark_untrackable(marker, object);
+}
+
+/* In three rounds over the batch: what is found at the end of a list's or
+ * dict's pointer costs as many cycles as dozens of objects that are in the
+ * cache already, so it is asked for in advance. */
 static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *marker)
 {
     (void)ctx;
+    neve_span lists[NEVE_MARK_BATCH];
+    PyObject *others[NEVE_MARK_BATCH];
+    size_t list_count = 0, other_count = 0;
     for (size_t i = 0; i < n; i++)
         __builtin_prefetch(objects[i]);
-    for (size_t i = 0; i < n; i++)
-        prefetch_contents(objects[i]);
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
         PyTypeObject *type = Py_TYPE(object);
-        size_t fresh = marker->fresh;
-        if (type == &PyList_Type || type == &PyTuple_Type) {
-            Py_ssize_t size = Py_SIZE(object);
-            PyObject **items = type == &PyList_Type ? ((PyListObject *)object)->ob_item
-                                                    : ((PyTupleObject *)object)->ob_item;
-            if (size > PIECE)
-                neve_mark_defer(marker, object);
-            else
-                neve_mark_items(marker, (void *const *)items, (size_t)size);
-            if (type == &PyList_Type)
-                continue;
-        } else {
-            (void)type->tp_traverse(object, (visitproc)(void (*)(void))neve_mark_visit, marker);
-            if (type != &PyDict_Type)
-                continue;
+        if (type == &PyList_Type && Py_SIZE(object) <= PIECE) {
+            const PyListObject *list = (const PyListObject *)object;
+            __builtin_prefetch(list->ob_item);
+            lists[list_count++] =
+                (neve_span){(void *const *)list->ob_item, (size_t)Py_SIZE(object)};
+            continue;
         }
-        if (marker->fresh == fresh && _PyObject_GC_IS_TRACKED(object) &&
-            !refers_to_known(object, marker))
-            neve_mark_untrackable(marker, object);
+        if ((type == &PyList_Type || type == &PyTuple_Type) && Py_SIZE(object) > PIECE) {
+            neve_mark_defer(marker, object);
+            continue;
+        }
+        if (type == &PyDict_Type) {
+            __builtin_prefetch(((const PyDictObject *)object)->ma_keys);
+            __builtin_prefetch(((const PyDictObject *)object)->ma_values);
+        }
+        others[other_count++] = object;
     }
+    neve_mark_spans(marker, lists, list_count);
+    for (size_t i = 0; i < other_count; i++)
+        mark_other(others[i], marker);
 }
 
 static void empty_lists(int last)

@@ -111,16 +111,14 @@ static PyObject *heap_stats(void)
         blocks += stats.small_blocks[i];
         bytes += stats.small_bytes[i];
     }
-    return Py_BuildValue("{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "small_blocks",
-                         (Py_ssize_t)blocks, "small_bytes", (Py_ssize_t)bytes, "large_blocks",
-                         (Py_ssize_t)stats.large_blocks, "large_bytes",
-                         (Py_ssize_t)stats.large_bytes, "arenas", (Py_ssize_t)stats.arenas,
-                         "arena_bytes", (Py_ssize_t)stats.arena_bytes, "pools_used",
-                         (Py_ssize_t)stats.pools_used, "pools_cached",
-                         (Py_ssize_t)stats.pools_cached, "cached_bytes",
-                         (Py_ssize_t)stats.cached_bytes, "returned_bytes",
-                         (Py_ssize_t)stats.returned_bytes, "side_table_bytes",
-                         (Py_ssize_t)stats.side_table_bytes);
+    return Py_BuildValue(
+        "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "small_blocks", (Py_ssize_t)blocks,
+        "small_bytes", (Py_ssize_t)bytes, "large_blocks", (Py_ssize_t)stats.large_blocks,
+        "large_bytes", (Py_ssize_t)stats.large_bytes, "arenas", (Py_ssize_t)stats.arenas,
+        "arena_bytes", (Py_ssize_t)stats.arena_bytes, "pools_used", (Py_ssize_t)stats.pools_used,
+        "pools_cached", (Py_ssize_t)stats.pools_cached, "cached_bytes",
+        (Py_ssize_t)stats.cached_bytes, "returned_bytes", (Py_ssize_t)stats.returned_bytes,
+        "side_table_bytes", (Py_ssize_t)stats.side_table_bytes);
 }
 
 static PyObject *stats(PyObject *self, PyObject *unused)
@@ -158,8 +156,15 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_neve", "The C part of the package neve.", 0, methods, slots, NULL,
-    NULL, NULL,
+    PyModuleDef_HEAD_INIT,
+    "_neve",
+    "The C part of the package neve.",
+    0,
+    methods,
+    slots,
+    NULL,
+    NULL,
+    NULL,
 };
 
 PyMODINIT_FUNC PyInit__neve(void);

@@ -34,21 +34,21 @@ typedef struct nvpy_state {
     neve_collector *collector;
     PyInterpreterState *interp; /* NULL: not installed */
 
-    PyMemAllocatorEx previous;  /* of the object domain */
-    bool is_hooked;             /* our allocator functions are in place */
+    PyMemAllocatorEx previous; /* of the object domain */
+    bool is_hooked;            /* our allocator functions are in place */
 
-    PyObject *callbacks;        /* the list that the program knows as gc.callbacks */
-    PyObject *own_callbacks;    /* the one that the interpreter walks instead */
+    PyObject *callbacks;     /* the list that the program knows as gc.callbacks */
+    PyObject *own_callbacks; /* the one that the interpreter walks instead */
     PyGC_Head hidden[NUM_GENERATIONS];
     bool is_hidden;
-    int hidden_debug;           /* gc flags taken away between start and stop */
+    int hidden_debug; /* gc flags taken away between start and stop */
     Py_ssize_t long_lived_total, long_lived_pending;
-    int generation;             /* of the collection under way */
-    bool has_spliced;           /* see nvpy_host: promote */
-    uint64_t runs;              /* collections that ran to their end */
-    Py_ssize_t last_found;      /* collected and uncollectable, of the last */
-    bool is_leaving;            /* the interpreter has begun to exit */
-    int threshold;              /* what NEVE_GC_STRESS replaced; 0: it did not */
+    int generation;        /* of the collection under way */
+    bool has_spliced;      /* see nvpy_host: promote */
+    uint64_t runs;         /* collections that ran to their end */
+    Py_ssize_t last_found; /* collected and uncollectable, of the last */
+    bool is_leaving;       /* the interpreter has begun to exit */
+    int threshold;         /* what NEVE_GC_STRESS replaced; 0: it did not */
 
     neve_histogram pauses;
 } nvpy_state;

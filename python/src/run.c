@@ -21,42 +21,13 @@
 #define PY_SSIZE_T_CLEAN
 #include "run.h"
 
+#include "compat/compat.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-typedef struct hidden_frames {
-    PyThreadState *tstate;
-    struct _PyInterpreterFrame *frame; /* the innermost of the hidden frames */
-    int depth;                         /* what they count towards the recursion limit */
-} hidden_frames;
-
-/* Makes the thread look as if it ran no Python code. The evaluation loop takes
- * cframe->current_frame as the caller of the next frame, and NULL is what it
- * finds in a fresh thread. (3.13 moved it to tstate->current_frame, 3.12
- * renamed the counter to py_recursion_remaining: the fields below are those of
- * 3.11, and a build for another version must adapt these two functions.) */
-static hidden_frames frames_hide(void)
-{
-    PyThreadState *tstate = PyThreadState_Get();
-    hidden_frames hidden = {
-        .tstate = tstate,
-        .frame = tstate->cframe->current_frame,
-        .depth = tstate->recursion_limit - tstate->recursion_remaining,
-    };
-    tstate->cframe->current_frame = NULL;
-    tstate->recursion_remaining = tstate->recursion_limit;
-    return hidden;
-}
-
-static void frames_show(const hidden_frames *hidden)
-{
-    /* sys.setrecursionlimit() has moved limit and remainder together. */
-    hidden->tstate->recursion_remaining -= hidden->depth;
-    hidden->tstate->cframe->current_frame = hidden->frame;
-}
 
 /* Tells Py_RunMain() that the program died of KeyboardInterrupt, as the runner
  * of `-m` does there. The flag is private; running a string that raises the
@@ -125,10 +96,10 @@ PyObject *nvpy_run_file(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
 
-    PyCompilerFlags flags = {.cf_flags = 0, .cf_feature_version = PY_MINOR_VERSION};
-    hidden_frames hidden = frames_hide();
+    PyCompilerFlags flags = nvpy_compat_compiler_flags(0);
+    nvpy_hidden_frames hidden = nvpy_compat_frames_hide();
     int failed = PyRun_AnyFileExFlags(file, PyBytes_AS_STRING(encoded), !is_stdin, &flags);
-    frames_show(&hidden);
+    nvpy_compat_frames_show(&hidden);
     Py_DECREF(encoded);
     return PyLong_FromLong(failed != 0 ? 1 : 0);
 }
@@ -144,9 +115,9 @@ PyObject *nvpy_run_string(PyObject *Py_UNUSED(module), PyObject *args)
     if (encoded == NULL) {
         /* Bytes of the command line that are no text: the interpreter's own words. */
         PySys_WriteStderr("Unable to decode the command from the command line:\n");
-        hidden_frames hidden = frames_hide();
+        nvpy_hidden_frames hidden = nvpy_compat_frames_hide();
         PyErr_Print();
-        frames_show(&hidden);
+        nvpy_compat_frames_show(&hidden);
         return PyLong_FromLong(1);
     }
     if (strlen(PyBytes_AS_STRING(encoded)) != (size_t)PyBytes_GET_SIZE(encoded)) {
@@ -156,11 +127,10 @@ PyObject *nvpy_run_string(PyObject *Py_UNUSED(module), PyObject *args)
     }
 
     /* The string is UTF-8 whatever an encoding comment in it says. */
-    PyCompilerFlags flags = {.cf_flags = PyCF_IGNORE_COOKIE,
-                             .cf_feature_version = PY_MINOR_VERSION};
-    hidden_frames hidden = frames_hide();
+    PyCompilerFlags flags = nvpy_compat_compiler_flags(PyCF_IGNORE_COOKIE);
+    nvpy_hidden_frames hidden = nvpy_compat_frames_hide();
     int failed = PyRun_SimpleStringFlags(PyBytes_AS_STRING(encoded), &flags);
-    frames_show(&hidden);
+    nvpy_compat_frames_show(&hidden);
     Py_DECREF(encoded);
     return PyLong_FromLong(failed != 0 ? 1 : 0);
 }
@@ -181,7 +151,7 @@ PyObject *nvpy_run_module(PyObject *Py_UNUSED(module), PyObject *args)
     if (run == NULL)
         return NULL;
 
-    hidden_frames hidden = frames_hide();
+    nvpy_hidden_frames hidden = nvpy_compat_frames_hide();
     PyObject *result =
         PyObject_CallFunctionObjArgs(run, name, alter_argv ? Py_True : Py_False, NULL);
     /* SystemExit goes on to the interpreter's own runner of `-m neve`, which
@@ -192,7 +162,7 @@ PyObject *nvpy_run_module(PyObject *Py_UNUSED(module), PyObject *args)
             note_unhandled_interrupt();
         PyErr_Print();
     }
-    frames_show(&hidden);
+    nvpy_compat_frames_show(&hidden);
     Py_DECREF(run);
     if (exits)
         return NULL;

@@ -76,8 +76,8 @@ static void print_stop(const neve_collection *collection)
     char seconds[32];
     snprintf(seconds, sizeof seconds, "%.4f", (double)collection->duration_ns / 1e9);
     PySys_FormatStderr("gc: done, %zu unreachable, %zu uncollectable, %ss elapsed\n",
-                       collection->collected + collection->uncollectable,
-                       collection->uncollectable, seconds);
+                       collection->collected + collection->uncollectable, collection->uncollectable,
+                       seconds);
 }
 
 static bool add_to_info(PyObject *info, const char *key, size_t found)

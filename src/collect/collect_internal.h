@@ -52,13 +52,12 @@ typedef struct nv_vec {
 /* ---- vec.c ---- */
 
 bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity);
-void nv_vec_trim(neve_heap *heap, nv_vec *vec);    /* empties; frees if large */
+void nv_vec_trim(neve_heap *heap, nv_vec *vec); /* empties; frees if large */
 void nv_vec_destroy(neve_heap *heap, nv_vec *vec);
 
 static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
 {
-    if (NEVE_UNLIKELY(vec->count == vec->capacity) &&
-        !nv_vec_reserve(heap, vec, vec->capacity + 1))
+    if (NEVE_UNLIKELY(vec->count == vec->capacity) && !nv_vec_reserve(heap, vec, vec->capacity + 1))
         return false;
     vec->items[vec->count++] = item;
     return true;
@@ -69,9 +68,9 @@ static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
  * index tables of the chunks beyond. */
 #define NV_HASH_CANDIDATES 32768u
 typedef struct nv_candidate_map {
-    uint32_t *slots; /* hash table: number + 1, or 0 */
+    uint32_t *slots;   /* hash table: number + 1, or 0 */
     size_t slot_bytes; /* mapped */
-    uint32_t mask;   /* slots in use - 1; 0: the index tables are used */
+    uint32_t mask;     /* slots in use - 1; 0: the index tables are used */
     void *const *objects;
 } nv_candidate_map;
 
@@ -106,23 +105,23 @@ struct neve_collector {
     nv_vec stack;       /* of the rescue; in full_finish a scratch list */
     nv_vec condemned;   /* retained; cleared up to condemned_at */
     size_t condemned_at, condemned_kept;
-    uint32_t *refs;     /* gc_refs of the candidates */
+    uint32_t *refs; /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
     size_t verify_edges; /* to candidates, from the one that is being traversed */
     size_t verify_alive; /* candidates rescued so far */
-    bool map_is_live;   /* the map holds exactly the condemned: for is_condemned */
+    bool map_is_live;    /* the map holds exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
-    size_t mark_depth, mark_room; /* entries; how many there may be just now */
+    size_t mark_depth, mark_room;     /* entries; how many there may be just now */
     nv_chunk *grey_first, *grey_last; /* chunks with grey bits, a queue */
-    nv_chunk *grey_chunk; /* the one that is being swept, up to grey_word */
+    nv_chunk *grey_chunk;             /* the one that is being swept, up to grey_word */
     unsigned grey_word;
-    size_t mark_edges;    /* charged by the marking since its last step */
-    void *mark_object;    /* traversed in part */
+    size_t mark_edges; /* charged by the marking since its last step */
+    void *mark_object; /* traversed in part */
     size_t mark_cursor;
     size_t marked;
-    size_t old, frozen;   /* objects that were white when the marking began */
+    size_t old, frozen; /* objects that were white when the marking began */
 
     neve_collection current;
     neve_generation_stats stats[NEVE_GENERATIONS];

@@ -99,8 +99,7 @@ static void untrack_survivors(neve_collector *c, void **survivors, size_t n)
 
 static neve_status nominate(neve_collector *c, int generation)
 {
-    const nv_nominator *nominator =
-        generation >= 2 ? &nv_nominate_full : &nv_nominate_generation;
+    const nv_nominator *nominator = generation >= 2 ? &nv_nominate_full : &nv_nominate_generation;
     neve_status status = nominator->begin(c, generation);
     if (status != NEVE_OK)
         return status;
@@ -133,6 +132,8 @@ static neve_status collect(neve_collector *c, int generation)
     neve_collection *current = &c->current;
     c->candidates.count = c->young.count = c->untrackable.count = 0;
     c->marked = 0;
+    if (!nv_vec_reserve(c->heap, &c->candidates, 1)) /* so that it has an address */
+        return NEVE_ENOMEM;
     neve_status status = nominate(c, generation);
     current->marked = c->marked;
     current->candidates = c->candidates.count;

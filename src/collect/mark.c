@@ -56,10 +56,9 @@ static void chunk_whiten(nv_chunk *chunk, void *arg)
     }
 }
 
-/* An object of `chunk` becomes grey, its chunk joins the queue. */
-static void mark_grey(neve_collector *c, nv_chunk *chunk, nv_mark_word *word, uint64_t bit)
+/* `chunk` joins the queue of those that have grey objects. */
+static void queue_chunk(neve_collector *c, nv_chunk *chunk)
 {
-    word->grey |= bit;
     if (chunk->is_grey)
         return;
     chunk->is_grey = true;
@@ -71,7 +70,7 @@ static void mark_grey(neve_collector *c, nv_chunk *chunk, nv_mark_word *word, ui
     c->grey_last = chunk;
 }
 
-/* The innermost function of a full collection. */
+/* An edge to `object`, which lies in `chunk`. */
 static inline void mark(neve_collector *c, nv_chunk *chunk, void *object)
 {
     unsigned granule = nv_granule(object);
@@ -87,7 +86,8 @@ static inline void mark(neve_collector *c, nv_chunk *chunk, void *object)
         c->mark_stack[depth] = object;
         c->mark_depth = depth + 1;
     } else {
-        mark_grey(c, chunk, word, bit);
+        word->grey |= bit;
+        queue_chunk(c, chunk);
     }
 }
 
@@ -101,22 +101,67 @@ int neve_mark_visit(void *object, void *marker)
     return 0;
 }
 
+/* Edges that all become grey bits: a large object is being traversed. */
+static void mark_items_grey(neve_collector *c, void *const *items, size_t n)
+{
+    uintptr_t number = UINTPTR_MAX;
+    nv_mark_word *marks = NULL;
+    size_t fresh = 0;
+    for (size_t i = 0; i < n; i++) {
+        uintptr_t address = (uintptr_t)items[i];
+        if (address >> NV_CHUNK_SHIFT != number) {
+            number = address >> NV_CHUNK_SHIFT;
+            nv_chunk *chunk = nv_chunk_find(c->heap, items[i]);
+            marks = chunk == NULL ? NULL : chunk->marks;
+            if (chunk != NULL)
+                queue_chunk(c, chunk);
+        }
+        if (marks == NULL)
+            continue;
+        unsigned granule = nv_granule((void *)address);
+        nv_mark_word *word = &marks[granule / 64];
+        uint64_t bit = word->white & (uint64_t)1 << (granule % 64);
+        if (bit == 0)
+            continue;
+        word->white ^= bit;
+        word->grey |= bit;
+        fresh++;
+    }
+    c->marker.fresh += fresh;
+}
+
+void neve_mark_spans(neve_marker *marker, const neve_span *spans, size_t n)
+{
+    neve_collector *c = (neve_collector *)(void *)marker;
+    /* Neighbours often lie in the same chunk. (NULL lies in none.) */
+    uintptr_t number = UINTPTR_MAX;
+    nv_chunk *chunk = NULL;
+    for (size_t s = 0; s < n; s++) {
+        void *const *items = spans[s].items;
+        void *const *end = items + spans[s].count;
+        c->mark_edges += spans[s].count;
+        for (; items != end; items++) {
+            void *object = *items;
+            if ((uintptr_t)object >> NV_CHUNK_SHIFT != number) {
+                number = (uintptr_t)object >> NV_CHUNK_SHIFT;
+                chunk = nv_chunk_find(c->heap, object);
+            }
+            if (chunk != NULL)
+                mark(c, chunk, object);
+        }
+    }
+}
+
 void neve_mark_items(neve_marker *marker, void *const *items, size_t n)
 {
     neve_collector *c = (neve_collector *)(void *)marker;
-    c->mark_edges += n;
-    /* Neighbours in an array often lie in the same chunk. (NULL lies in none.) */
-    uintptr_t number = UINTPTR_MAX;
-    nv_chunk *chunk = NULL;
-    for (size_t i = 0; i < n; i++) {
-        void *object = items[i];
-        if ((uintptr_t)object >> NV_CHUNK_SHIFT != number) {
-            number = (uintptr_t)object >> NV_CHUNK_SHIFT;
-            chunk = nv_chunk_find(c->heap, object);
-        }
-        if (chunk != NULL)
-            mark(c, chunk, object);
+    neve_span span = {items, n};
+    if (c->mark_room != 0) {
+        neve_mark_spans(marker, &span, 1);
+        return;
     }
+    c->mark_edges += n;
+    mark_items_grey(c, items, n);
 }
 
 void neve_mark_defer(neve_marker *marker, void *object)
@@ -162,7 +207,7 @@ void nv_mark_roots(neve_collector *c)
 /* As many objects as are handed to the host at once: enough for their cache
  * misses to overlap (Cher, Hosking and Vitek, "Software Prefetching for
  * Mark-Sweep Garbage Collection", 2004), few enough to stay in the cache. */
-#define BATCH 128u
+#define BATCH NEVE_MARK_BATCH
 
 /* Takes up to BATCH objects off the stack, and asks for the next ones. */
 static size_t take_stack(neve_collector *c, void *batch[BATCH])

@@ -27,10 +27,9 @@
 /* Entries [0, condemned_kept) of the queue: cleared, but still referred to.
  * Entries [condemned_at, count): not cleared yet. Between them: released. */
 
-/* What the finalizers and callbacks have taken apart themselves is held by
- * nothing but the collector's references: it dies now, by its count, and is not
- * counted as collected. Returns how many are left, in order. The passes change
- * direction, so that chains in either order take few of them. */
+/* Releases the objects on which nothing but the collector holds a reference, and
+ * those that get free by that. Returns how many are left, in order. The passes
+ * change direction, so that chains in either order take few of them. */
 static size_t release_dropped(neve_collector *c, void **objects, size_t n)
 {
     for (unsigned pass = 0; pass < 16; pass++) {
@@ -68,8 +67,8 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     if (c->host->condemn != NULL)
         c->host->condemn(c->ctx, objects, dead, &ran_code);
     if (c->host->clear_weakrefs != NULL)
-        c->current.collected += c->host->clear_weakrefs(
-            c->ctx, objects, dead, NEVE_WEAKREFS_BEFORE_FINALIZERS, &ran_code);
+        c->current.collected += c->host->clear_weakrefs(c->ctx, objects, dead,
+                                                        NEVE_WEAKREFS_BEFORE_FINALIZERS, &ran_code);
     if (c->host->finalize != NULL)
         c->host->finalize(c->ctx, objects, dead, &ran_code);
 
@@ -80,6 +79,8 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
         uint64_t before = nv_os_now_ns();
         nv_verdict verdict;
         nv_verify_finish(c);
+        /* What the code took apart itself dies by its count, and does not count
+         * as collected. */
         dead = release_dropped(c, objects, dead);
         status = nv_verify(c, objects, dead, 1, true, &verdict);
         c->current.verify_ns += nv_os_now_ns() - before;
@@ -132,40 +133,29 @@ static void clear_batch(neve_collector *c)
     c->host->release(c->ctx, batch, free_now);
 }
 
-/* Releases the kept ones, as long as one release sets others free; what is
- * left then is alive, or in a cycle that nothing could break. */
+/* Releases the kept ones. Mostly one release sets others free, in one order or
+ * the other; the rest become old objects again before they are released, and
+ * those whose bits are still there afterwards live on: they are referred to, or
+ * in a cycle that nothing could break. */
 static void release_kept(neve_collector *c)
 {
     void **kept = c->condemned.items;
-    bool progress = true;
-    while (progress && c->condemned_kept > 0) {
-        progress = false;
-        size_t n = c->condemned_kept, left = 0;
-        for (size_t i = 0; i < n; i++) {
-            uint32_t count;
-            void *object = kept[i];
-            c->host->read_counts(c->ctx, &object, 1, &count);
-            if (count > 1) {
-                kept[left++] = object;
-                continue;
-            }
-            c->host->release(c->ctx, &object, 1);
-            progress = true;
-        }
-        c->condemned_kept = left;
-    }
-    size_t n = c->condemned_kept;
+    size_t n = release_dropped(c, kept, c->condemned_kept);
+    c->condemned_kept = 0;
     if (n == 0)
         return;
     nv_promote(c, kept, n, 2);
-    if (c->host->report_uncollectable != NULL) {
+    c->host->release(c->ctx, kept, n);
+    size_t alive = 0;
+    for (size_t i = 0; i < n; i++)
+        if (nv_state_get(c->heap, kept[i]) == NV_STATE_OLD && nv_is_tracked(c, kept[i]))
+            kept[alive++] = kept[i];
+    if (alive > 0 && c->host->report_uncollectable != NULL) {
         size_t counted =
-            c->host->report_uncollectable(c->ctx, kept, n, NEVE_UNCOLLECTABLE_UNCLEARED);
+            c->host->report_uncollectable(c->ctx, kept, alive, NEVE_UNCOLLECTABLE_UNCLEARED);
         c->current.uncollectable += counted;
         c->current.collected -= counted < c->current.collected ? counted : c->current.collected;
     }
-    c->condemned_kept = 0;
-    c->host->release(c->ctx, kept, n);
 }
 
 bool nv_reclaim_step(neve_collector *c, size_t budget)

@@ -29,8 +29,8 @@
  * be traversed again when it is rescued; most containers hold leaves only. */
 #define REFS_EDGES 0x80000000u
 #define REFS_VALUE 0x7fffffffu
-#define REFS_HELD REFS_VALUE                 /* not to be trusted: held from outside */
-#define REFS_REACHED (REFS_VALUE - 1)        /* held from outside, rescued */
+#define REFS_HELD REFS_VALUE          /* not to be trusted: held from outside */
+#define REFS_REACHED (REFS_VALUE - 1) /* held from outside, rescued */
 #define REFS_UNCOLLECTABLE (REFS_VALUE - 2)
 #define REFS_MAX (REFS_VALUE - 3)
 

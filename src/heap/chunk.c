@@ -45,8 +45,8 @@ void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity)
 {
     size_t old_bytes = *capacity * sizeof(void *);
     size_t bytes = old_bytes == 0 ? 4096 : old_bytes * 2;
-    void **grown = old_bytes == 0 ? nv_heap_map(heap, bytes)
-                                  : nv_heap_remap(heap, items, old_bytes, bytes);
+    void **grown =
+        old_bytes == 0 ? nv_heap_map(heap, bytes) : nv_heap_remap(heap, items, old_bytes, bytes);
     if (grown != NULL)
         *capacity = bytes / sizeof(void *);
     return grown;
@@ -99,9 +99,14 @@ nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address)
     if (top >= NV_ROOT_ENTRIES)
         return NULL; /* beyond 48 bits: no allocator hands out such addresses */
     if (heap->root[top] == NULL) {
-        heap->root[top] = nv_heap_map(heap, page_round(NV_LEAF_ENTRIES * sizeof(nv_chunk *)));
+        heap->root[top] = nv_heap_map(heap, page_round(sizeof(nv_leaf)));
         if (heap->root[top] == NULL)
             return NULL;
+        heap->root[top]->low = NV_LEAF_ENTRIES;
+        if (heap->root_high == 0 || top < heap->root_low)
+            heap->root_low = top;
+        if (top >= heap->root_high)
+            heap->root_high = top + 1;
     }
     if (heap->free_chunks == NULL && !slab_add(heap))
         return NULL;
@@ -109,7 +114,13 @@ nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address)
     heap->free_chunks = chunk->next;
     chunk->next = chunk->prev = NULL;
     chunk->base = number << NV_CHUNK_SHIFT;
-    heap->root[top][number & (NV_LEAF_ENTRIES - 1)] = chunk;
+    nv_leaf *leaf = heap->root[top];
+    size_t at = number & (NV_LEAF_ENTRIES - 1);
+    leaf->chunks[at] = chunk;
+    if (at < leaf->low)
+        leaf->low = at;
+    if (at >= leaf->high)
+        leaf->high = at + 1;
     return chunk;
 }
 
@@ -123,7 +134,7 @@ static void table_clear(void *table, size_t bytes)
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
 {
     uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
-    heap->root[number >> NV_LEAF_SHIFT][number & (NV_LEAF_ENTRIES - 1)] = NULL;
+    heap->root[number >> NV_LEAF_SHIFT]->chunks[number & (NV_LEAF_ENTRIES - 1)] = NULL;
 
     /* An index table exists only inside a verification; it stays in the list
      * of tables to be dropped, so the descriptor may not be reused yet. The
@@ -145,13 +156,13 @@ void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
 
 void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *arg), void *arg)
 {
-    for (size_t top = 0; top < NV_ROOT_ENTRIES; top++) {
-        nv_chunk **leaf = heap->root[top];
+    for (size_t top = heap->root_low; top < heap->root_high; top++) {
+        const nv_leaf *leaf = heap->root[top];
         if (leaf == NULL)
             continue;
-        for (size_t i = 0; i < NV_LEAF_ENTRIES; i++)
-            if (leaf[i] != NULL)
-                visit(leaf[i], arg);
+        for (size_t i = leaf->low; i < leaf->high; i++)
+            if (leaf->chunks[i] != NULL)
+                visit(leaf->chunks[i], arg);
     }
 }
 

@@ -49,13 +49,12 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->table_bytes = bytes;
     heap->tag = NV_EPOCH_UNIT;
     heap->object_starts = options->object_starts != 0 ? options->object_starts : 1u;
-    heap->retain_bytes =
-        options->retain_bytes != 0 ? options->retain_bytes : DEFAULT_RETAIN_BYTES;
+    heap->retain_bytes = options->retain_bytes != 0 ? options->retain_bytes : DEFAULT_RETAIN_BYTES;
     heap->on_corruption = options->on_corruption;
     heap->on_corruption_ctx = options->on_corruption_ctx;
-    heap->large = options->large != NULL ? *options->large
-                                         : (neve_large_allocator){system_malloc, system_realloc,
-                                                                  system_free, NULL};
+    heap->large = options->large != NULL
+                      ? *options->large
+                      : (neve_large_allocator){system_malloc, system_realloc, system_free, NULL};
     for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
         for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++)
             heap->current[domain][size_class] = &heap->none;
@@ -91,7 +90,7 @@ void neve_heap_destroy(neve_heap *heap)
     }
     for (size_t top = 0; top < NV_ROOT_ENTRIES; top++)
         if (heap->root[top] != NULL)
-            nv_os_unmap(heap->root[top], NV_LEAF_ENTRIES * sizeof(nv_chunk *));
+            nv_os_unmap(heap->root[top], sizeof(nv_leaf));
     nv_os_unmap(heap, heap->bytes);
 }
 

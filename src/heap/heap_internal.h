@@ -94,8 +94,8 @@ typedef struct nv_mark_word {
     uint64_t grey;
 } nv_mark_word;
 
-#define NV_POOL_HAS_STATE 1u  /* some object here once got a state other than young */
-#define NV_POOL_INHERITED 2u  /* adopted after fork: see heap/fork.c */
+#define NV_POOL_HAS_STATE 1u /* some object here once got a state other than young */
+#define NV_POOL_INHERITED 2u /* adopted after fork: see heap/fork.c */
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
 
@@ -109,9 +109,9 @@ typedef enum nv_pool_place {
 } nv_pool_place;
 
 typedef struct nv_pool {
-    void *free;        /* linked through the first word of each free block */
-    struct nv_pool *next, *prev;   /* the partial list */
-    struct nv_chunk *chunk;        /* where it lies; set when it is acquired */
+    void *free;                  /* linked through the first word of each free block */
+    struct nv_pool *next, *prev; /* the partial list */
+    struct nv_chunk *chunk;      /* where it lies; set when it is acquired */
     uint32_t tag;
     uint32_t touched;  /* index + 1 in neve_heap.touched; 0: not there */
     uint16_t used;     /* live blocks */
@@ -127,20 +127,20 @@ typedef struct nv_pool {
 
 /* Descriptor of a chunk. All tables point into the same slab of descriptors. */
 typedef struct nv_chunk {
-    uintptr_t base;            /* the chunk's address */
-    nv_pool *pools;            /* NV_POOLS descriptors */
-    nv_state_word *state;      /* NV_CHUNK_WORDS entries */
-    nv_mark_word *marks;       /* NV_CHUNK_WORDS entries, meaningful during a marking */
+    uintptr_t base;             /* the chunk's address */
+    nv_pool *pools;             /* NV_POOLS descriptors */
+    nv_state_word *state;       /* NV_CHUNK_WORDS entries */
+    nv_mark_word *marks;        /* NV_CHUNK_WORDS entries, meaningful during a marking */
     struct nv_chunk *next_grey; /* see collect/mark.c */
-    uint32_t *index;           /* NV_INDEX_BYTES, or NULL */
+    uint32_t *index;            /* NV_INDEX_BYTES, or NULL */
     struct nv_chunk *next_indexed;
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
-    uint64_t free_mask;        /* pools that are free */
-    uint64_t dirty_mask;       /* ... of which these have memory that can be given back */
-    uint32_t epoch;            /* of the list links above; another: not in a list */
+    uint64_t free_mask;           /* pools that are free */
+    uint64_t dirty_mask;          /* ... of which these have memory that can be given back */
+    uint32_t epoch;               /* of the list links above; another: not in a list */
     bool is_arena;
-    bool is_grey;              /* in the queue of chunks with grey objects */
-    bool has_middle;           /* some state here may be NV_STATE_MIDDLE */
+    bool is_grey;    /* in the queue of chunks with grey objects */
+    bool has_middle; /* some state here may be NV_STATE_MIDDLE */
 } nv_chunk;
 
 /* Descriptors come in slabs, so that their mark tables are adjacent and go
@@ -155,18 +155,24 @@ typedef struct nv_slab {
 
 /* One entry of the registry of large blocks (heap/large.c). */
 typedef struct nv_large {
-    void *block;      /* NULL: empty slot */
+    void *block; /* NULL: empty slot */
     size_t size;
     uint32_t domain;
-    uint32_t young;   /* index + 1 in neve_heap.young_large; 0: not there */
+    uint32_t young; /* index + 1 in neve_heap.young_large; 0: not there */
 } nv_large;
+
+/* The second level of the table of chunks. */
+typedef struct nv_leaf {
+    size_t low, high; /* entries that were ever in use: [low, high) */
+    nv_chunk *chunks[NV_LEAF_ENTRIES];
+} nv_leaf;
 
 struct neve_heap {
     /* What the fast paths read, first. */
     nv_pool *current[NEVE_DOMAINS][NV_CLASSES];
-    uint32_t tag;      /* of a pool of this epoch without flags */
+    uint32_t tag; /* of a pool of this epoch without flags */
     unsigned object_starts;
-    nv_pool none;      /* stands in `current` where there is no pool: always full */
+    nv_pool none; /* stands in `current` where there is no pool: always full */
 
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
@@ -177,8 +183,8 @@ struct neve_heap {
     nv_chunk *by_free[NV_POOLS];
     uint64_t by_free_mask;
     size_t arenas;
-    size_t used_pools;   /* neither free nor of another epoch's arenas */
-    size_t dirty_pools;  /* free pools that keep their memory */
+    size_t used_pools;  /* neither free nor of another epoch's arenas */
+    size_t dirty_pools; /* free pools that keep their memory */
     size_t retain_bytes;
     size_t returned_bytes;
 
@@ -187,19 +193,19 @@ struct neve_heap {
     nv_pool **touched;
     size_t touched_count, touched_capacity;
     bool tracks_touched; /* set by a collector whose host does not gather */
-    bool marking; /* the mark tables are live: freeing clears them too */
+    bool marking;        /* the mark tables are live: freeing clears them too */
 
     neve_large_allocator large;
     nv_large *large_slots; /* open addressing, linear probing */
     size_t large_capacity; /* a power of two, or 0 */
     size_t large_count;
     size_t large_bytes;
-    void **young_large;    /* large objects since the list was last taken; holes are NULL */
+    void **young_large; /* large objects since the list was last taken; holes are NULL */
     size_t young_large_count, young_large_capacity, young_large_holes;
 
     neve_corruption_fn on_corruption;
     void *on_corruption_ctx;
-    uint64_t fail_in;      /* 1: the next allocation fails; 0: none */
+    uint64_t fail_in; /* 1: the next allocation fails; 0: none */
 
     nv_slab *slabs;
     nv_chunk *free_chunks; /* unused descriptors */
@@ -207,7 +213,8 @@ struct neve_heap {
     size_t table_bytes;    /* mapped for all tables and descriptors */
     size_t bytes;          /* of this mapping */
 
-    nv_chunk **root[NV_ROOT_ENTRIES];
+    size_t root_low, root_high; /* entries in use: [low, high) */
+    nv_leaf *root[NV_ROOT_ENTRIES];
 };
 
 /* ---- chunk.c: the table of chunks, and side tables ---- */
@@ -219,10 +226,10 @@ static inline nv_chunk *nv_chunk_find(const neve_heap *heap, const void *address
     uintptr_t top = number >> NV_LEAF_SHIFT;
     if (NEVE_UNLIKELY(top >= NV_ROOT_ENTRIES))
         return NULL;
-    nv_chunk **leaf = heap->root[top];
+    const nv_leaf *leaf = heap->root[top];
     if (NEVE_UNLIKELY(leaf == NULL))
         return NULL;
-    return leaf[number & (NV_LEAF_ENTRIES - 1)];
+    return leaf->chunks[number & (NV_LEAF_ENTRIES - 1)];
 }
 
 /* The same, made if need be; NULL without memory. */

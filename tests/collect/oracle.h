@@ -14,7 +14,8 @@
  *     the dead set of the collection under way;
  *   - the dead set is exact: D = the candidates that nothing outside them
  *     reaches when the collection begins (G), less what is reachable from
- *     outside G when the first of them is cleared; at the end all of D is gone;
+ *     outside G when the first of them is cleared; at the end all of D is gone
+ *     (what finalizers took apart may die by its count before);
  *   - each finalizer runs exactly once, for all of G;
  *   - weak references to G are clear before any finalizer runs, those to D
  *     once more before anything is cleared; callbacks run exactly when they
@@ -100,7 +101,7 @@ typedef struct oracle {
     int listed;
     /* The collection under way. */
     bool collecting, strict, decided, failed, hooked;
-    int revived, died_with_callback, may_have_died;
+    int revived, died_with_callback, doomed, may_be_counted;
     int *queue;
     uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
     bool is_armed; /* an allocation is going to fail */
@@ -261,7 +262,7 @@ static void collection_begin(void *ctx, const neve_collection *collection)
     /* Has the allocation failed that was to fail? Then all is exact again. */
     if (neve_runtime_heap(o->runtime)->fail_in == 0)
         o->is_armed = false;
-    o->revived = o->died_with_callback = o->may_have_died = 0;
+    o->revived = o->died_with_callback = o->doomed = o->may_be_counted = 0;
     o->collections++;
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
@@ -312,8 +313,14 @@ static void collection_decided(oracle *o)
             continue;
         ORACLE_CHECK(o, !o->strict || m->finalized == (m->deed != ORACLE_NOTHING),
                      "the finalizer of dead object %d has run %d times", id, m->finalized);
-        m->rescued = m->touched;
+        m->rescued = m->touched && m->alive;
         o->revived += m->rescued;
+        /* What finalizers took apart has died by its count, and is not counted
+         * as collected; of the chains among it, some may be left. */
+        if (m->alive ? m->refs == 0 : m->kind == ORACLE_WEAKREF)
+            o->may_be_counted++;
+        else if (m->alive && !m->rescued)
+            o->doomed++;
     }
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
@@ -358,20 +365,20 @@ static void collection_gives_up(oracle *o, const neve_collection *collection)
 {
     size_t garbage = 0;
     for (int id = 0; id < o->count; id++)
-        garbage += o->objects[id].garbage;
-    if (collection->resurrected != garbage || garbage == 0)
+        garbage += o->objects[id].garbage && o->objects[id].alive;
+    if (collection->resurrected < garbage || garbage == 0)
         return;
     collection_hooked(o);
     o->decided = true;
     o->revived = (int)garbage;
     for (int id = 0; id < o->count; id++)
-        o->objects[id].rescued = o->objects[id].garbage;
+        o->objects[id].rescued = o->objects[id].garbage && o->objects[id].alive;
 }
 
 static void collection_end(void *ctx, const neve_collection *collection)
 {
     oracle *o = ctx;
-    size_t dead = 0, left = 0;
+    size_t left = 0;
     ORACLE_CHECK(o, o->collecting, "an end without a beginning");
     if (!o->decided && o->is_armed)
         collection_gives_up(o, collection);
@@ -381,7 +388,6 @@ static void collection_end(void *ctx, const neve_collection *collection)
         oracle_object *m = &o->objects[id];
         if (!m->garbage || m->rescued)
             continue;
-        dead++;
         left += m->alive;
         if (!exact || !m->alive)
             continue;
@@ -401,16 +407,16 @@ static void collection_end(void *ctx, const neve_collection *collection)
         ORACLE_CHECK(o, left == 0 || unclearable, "%zu dead objects were not freed", left);
         ORACLE_CHECK(o, collection->uncollectable == left, "%zu uncollectable, must be %zu",
                      collection->uncollectable, left);
-        size_t least = dead - left + (size_t)o->died_with_callback;
+        size_t least = (size_t)(o->doomed + o->died_with_callback) - left;
         ORACLE_CHECK(o,
                      collection->collected >= least &&
-                         collection->collected <= least + (size_t)o->may_have_died,
-                     "generation %d: collected %zu, must be %zu and up to %d weak references",
-                     collection->generation, collection->collected, least, o->may_have_died);
+                         collection->collected <= least + (size_t)o->may_be_counted,
+                     "generation %d: collected %zu, must be %zu and up to %d more",
+                     collection->generation, collection->collected, least, o->may_be_counted);
         ORACLE_CHECK(o, collection->resurrected == (size_t)o->revived,
                      "resurrected %zu, must be %d", collection->resurrected, o->revived);
         o->exact_collections++;
-        o->collected += dead;
+        o->collected += collection->collected;
         o->resurrections += (uint64_t)o->revived;
     }
     o->collecting = false;
@@ -516,8 +522,8 @@ static void node_clear(neve_runtime *runtime, neve_object *object)
     oracle_node *node = (oracle_node *)object;
     int id = (int)node->id;
     oracle_object *m = &o->objects[id];
-    /* (What gives up for want of memory releases all: by that it can die.) */
-    if (o->collecting && m->garbage && (m->refs > 0 || !o->is_armed))
+    /* (What has no references dies by its count: finalizers took it apart.) */
+    if (o->collecting && m->garbage && m->refs > 0)
         collection_decided(o);
     ORACLE_CHECK(o, m->alive, "object %d is cleared after its death", id);
     collection_clears(o, id);
@@ -730,7 +736,7 @@ static void weakref_called(neve_runtime *runtime, neve_object *weakref, neve_obj
                  "weak reference %d is not dead in its callback", id);
     ORACLE_CHECK(o, arg == NULL || !m->alive || arg == o->objects[m->arg].native,
                  "the callback of weak reference %d gets a wrong argument", id);
-    bool by_collection = o->collecting && o->objects[m->target].garbage;
+    bool by_collection = o->collecting && m->must_call;
     collection_clears(o, m->target);
     ORACLE_CHECK(o, by_collection || o->objects[m->target].refs == 0,
                  "the callback of weak reference %d runs, object %d lives", id, m->target);
@@ -751,7 +757,7 @@ static void weakref_called(neve_runtime *runtime, neve_object *weakref, neve_obj
     if (by_collection && m->refs == 0 && !m->immortal)
         o->died_with_callback++;
     else if (by_collection && may_die)
-        o->may_have_died++;
+        o->may_be_counted++;
 }
 
 /* ---- between operations ---- */

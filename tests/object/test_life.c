@@ -5,6 +5,11 @@
  */
 #include "object/support.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 static void test_new_object_is_zeroed(void **unused)
 {
     (void)unused;
@@ -305,6 +310,71 @@ static void test_clear_touches_its_own_count(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* A finalizer, and a clear, that release what they do not own: their object. */
+static void release_self(neve_runtime *runtime, pair *self)
+{
+    neve_release(runtime, &self->base);
+}
+
+static void greedy_clear(neve_runtime *runtime, neve_object *object)
+{
+    pair_clear(runtime, object);
+    neve_release(runtime, object);
+}
+
+static const neve_type greedy_type = {
+    .name = "greedy",
+    .size = sizeof(pair),
+    .flags = NEVE_TYPE_CONTAINER,
+    .traverse = pair_traverse,
+    .clear = greedy_clear,
+    .dealloc = pair_dealloc,
+};
+
+static int release_too_often(bool in_clear)
+{
+    journal j;
+    neve_runtime *runtime;
+    if (neve_runtime_create(NULL, &runtime) != NEVE_OK)
+        return 1;
+    journal_reset(&j);
+    neve_runtime_set_data(runtime, &j);
+    pair *p = (pair *)neve_object_new(runtime, in_clear ? &greedy_type : &finalized_pair_type);
+    p->on_finalize = release_self;
+    neve_release(runtime, &p->base);
+    if (j.freed != 1 || live_objects(runtime) != 0)
+        return 2;
+    neve_runtime_destroy(runtime);
+    return 0;
+}
+
+/* Debug builds stop; release builds free the object once all the same. */
+static void test_released_too_often(void **unused)
+{
+    (void)unused;
+    for (int in_clear = 0; in_clear < 2; in_clear++) {
+        fflush(NULL);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct rlimit no_core = {0, 0};
+            (void)setrlimit(RLIMIT_CORE, &no_core);
+            if (NEVE_DEBUG > 0 && freopen("/dev/null", "w", stderr) == NULL)
+                _exit(3);
+            _exit(release_too_often(in_clear != 0));
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (NEVE_DEBUG > 0) {
+            assert_true(WIFSIGNALED(status));
+            assert_int_equal(WTERMSIG(status), SIGABRT);
+        } else {
+            assert_true(WIFEXITED(status));
+            assert_int_equal(WEXITSTATUS(status), 0);
+        }
+    }
+}
+
 static void test_runtime_options(void **unused)
 {
     (void)unused;
@@ -366,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_disposal_without_clear),
         cmocka_unit_test(test_collection_during_disposal_without_clear),
         cmocka_unit_test(test_clear_touches_its_own_count),
+        cmocka_unit_test(test_released_too_often),
         cmocka_unit_test(test_runtime_options),
         cmocka_unit_test(test_destroy_collects),
     };

@@ -70,8 +70,25 @@ void nvpy_compat_visit_roots(PyInterpreterState *interp, neve_visit_fn visit, vo
 void nvpy_compat_untrack_tuple(PyObject *tuple);
 void nvpy_compat_untrack_dict(PyObject *dict);
 
+/* The values of a dict all of whose keys are strings, as `count` pointers that
+ * lie `stride` pointers apart; some may be NULL. False for other dicts. */
+bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
+
 /* Detaches a weak reference from its referent without calling its callback. */
 void nvpy_compat_weakref_clear(PyWeakReference *weakref);
+
+/* The frames of a thread, taken away while a program runs as if at the bottom
+ * of the stack. */
+typedef struct nvpy_hidden_frames {
+    PyThreadState *thread;
+    struct _PyInterpreterFrame *frame; /* the innermost of the hidden frames */
+    int depth;                         /* what they count towards the recursion limit */
+} nvpy_hidden_frames;
+nvpy_hidden_frames nvpy_compat_frames_hide(void);
+void nvpy_compat_frames_show(const nvpy_hidden_frames *hidden);
+
+/* Flags for compiling source of this interpreter's own version. */
+PyCompilerFlags nvpy_compat_compiler_flags(int flags);
 
 /* Whether the interpreter is on its way out. */
 bool nvpy_compat_is_finalizing(void);

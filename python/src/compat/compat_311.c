@@ -4,6 +4,8 @@
  */
 #include "compat.h"
 
+#include <internal/pycore_dict.h>
+
 const char *nvpy_compat_refusal(PyInterpreterState *interp)
 {
     if ((Py_Version >> 16) != (PY_VERSION_HEX >> 16))
@@ -138,9 +140,55 @@ void nvpy_compat_untrack_dict(PyObject *dict)
     _PyDict_MaybeUntrack(dict);
 }
 
+bool nvpy_compat_dict_values(PyObject *object, neve_span *values, size_t *stride)
+{
+    PyDictObject *dict = (PyDictObject *)object;
+    PyDictKeysObject *keys = dict->ma_keys;
+    if (!DK_IS_UNICODE(keys))
+        return false;
+    values->count = (size_t)keys->dk_nentries;
+    if (dict->ma_values != NULL) {
+        values->items = (void *const *)dict->ma_values->values;
+        *stride = 1;
+    } else {
+        PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
+        values->items = (void *const *)&entries[0].me_value;
+        *stride = sizeof *entries / sizeof(void *);
+    }
+    return true;
+}
+
 void nvpy_compat_weakref_clear(PyWeakReference *weakref)
 {
     _PyWeakref_ClearRef(weakref);
+}
+
+/* The evaluation loop takes cframe->current_frame as the caller of the next
+ * frame, and NULL is what it finds in a fresh thread. (3.12 renames the counter,
+ * 3.13 moves the frame.) */
+nvpy_hidden_frames nvpy_compat_frames_hide(void)
+{
+    PyThreadState *thread = PyThreadState_Get();
+    nvpy_hidden_frames hidden = {
+        .thread = thread,
+        .frame = thread->cframe->current_frame,
+        .depth = thread->recursion_limit - thread->recursion_remaining,
+    };
+    thread->cframe->current_frame = NULL;
+    thread->recursion_remaining = thread->recursion_limit;
+    return hidden;
+}
+
+void nvpy_compat_frames_show(const nvpy_hidden_frames *hidden)
+{
+    /* sys.setrecursionlimit() has moved limit and remainder together. */
+    hidden->thread->recursion_remaining -= hidden->depth;
+    hidden->thread->cframe->current_frame = hidden->frame;
+}
+
+PyCompilerFlags nvpy_compat_compiler_flags(int flags)
+{
+    return (PyCompilerFlags){.cf_flags = flags, .cf_feature_version = PY_MINOR_VERSION};
 }
 
 bool nvpy_compat_is_finalizing(void)
