@@ -18,10 +18,7 @@
  * them. Their values are references that nobody but they report, so a
  * collector sees them as held from outside, as it must.
  */
-#define PY_SSIZE_T_CLEAN
 #include "run.h"
-
-#include "compat/compat.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 #ifndef NVPY_RUN_H
 #define NVPY_RUN_H
 
-#include <Python.h>
+#include "compat/compat.h"
 
 /* run_file(path) -> exit status. `path` must be absolute, or "-" for standard
  * input. OSError if it cannot be opened; nothing has run then. */
