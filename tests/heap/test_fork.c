@@ -474,6 +474,7 @@ static const char *free_everything(void *arg)
     if (wrong != NULL)
         return wrong;
     CHECK_HEAP(inherited.heap);
+    free(g.blocks);
     neve_heap_destroy(inherited.heap);
     return NULL;
 }

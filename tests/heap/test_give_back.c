@@ -91,7 +91,8 @@ static void free_shuffled(neve_domain domain, size_t smallest, size_t largest)
     neve_heap_stats bare = heap_stats(c.heap);
     assert_int_equal(bare.cached_bytes, 0);
     assert_int_equal(bare.pools_cached, 0);
-    assert_int_equal(crowd_present_bytes(&c), 0);
+    if (!runs_under_valgrind()) /* which puts mappings of its own there */
+        assert_int_equal(crowd_present_bytes(&c), 0);
     assert_true(trimmed >= present);
     assert_int_equal(bare.returned_bytes, empty.returned_bytes + trimmed);
     assert_int_equal(neve_heap_trim(c.heap), 0);
