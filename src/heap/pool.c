@@ -258,7 +258,17 @@ static __attribute__((noinline)) bool free_other(neve_heap *heap, nv_chunk *chun
     return true;
 }
 
-static inline bool free_block(neve_heap *heap, void *block)
+/* Whether there is anything to clear (or the bits lie in two words: ask the
+ * slow path). Mark bits are set only where state bits are. */
+static inline bool has_bits(const neve_heap *heap, const nv_chunk *chunk, const void *block)
+{
+    unsigned granule = nv_granule(block);
+    const nv_state_word *word = &chunk->state[granule / 64];
+    unsigned shift = granule % 64;
+    return (((word->lo | word->hi) >> shift) & heap->object_starts) != 0 || shift > 60;
+}
+
+static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, void *block)
 {
     nv_chunk *chunk = nv_chunk_find(heap, block);
     if (NEVE_UNLIKELY(chunk == NULL || !chunk->is_arena))
@@ -267,19 +277,12 @@ static inline bool free_block(neve_heap *heap, void *block)
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
-    if (pool->tag != heap->tag) {
-        unsigned granule = nv_granule(block);
-        if ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || heap->marking || granule % 64 > 60) {
-            free_tagged(heap, chunk, pool, block);
-            return true;
-        }
-        /* The common case of nv_bits_clear: one word, no marking. */
-        uint64_t mask = (uint64_t)heap->object_starts << (granule % 64);
-        nv_state_word *word = &chunk->state[granule / 64];
-        if (((word->lo | word->hi) & mask) != 0) {
-            word->lo &= ~mask;
-            word->hi &= ~mask;
-        }
+    /* A pool that holds objects with state bits is common, a block with such
+     * bits is not: most objects die young. */
+    if (pool->tag != heap->tag &&
+        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || has_bits(heap, chunk, block))) {
+        free_tagged(heap, chunk, pool, block);
+        return true;
     }
     void *head = pool->free;
     *(void **)block = head;
