@@ -135,9 +135,6 @@ neve_status nv_gather(neve_collector *c, int generation, nv_vec *into);
 /* These pools' objects have been given a generation: forget who was touched. */
 void nv_touched_reset(neve_collector *c, int generation);
 bool nv_is_tracked(const neve_collector *c, void *object);
-/* Sets the state of many; false if a table could not be made for one of them,
- * which cannot be when the state is young. */
-bool nv_states_set(neve_collector *c, void *const *objects, size_t n, nv_state state);
 /* Moves objects to generation 1, 2 or 3 (permanent), for the host as well. For
  * want of memory for a table some may stay in a younger one: they are moved to
  * the end. Returns how many went where they should. */

@@ -131,14 +131,6 @@ void nv_touched_reset(neve_collector *c, int generation)
         nv_chunk_each(heap, forget_middle, NULL);
 }
 
-bool nv_states_set(neve_collector *c, void *const *objects, size_t n, nv_state state)
-{
-    bool all = true;
-    for (size_t i = 0; i < n; i++)
-        all &= nv_state_set(c->heap, objects[i], state);
-    return all;
-}
-
 size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation)
 {
     /* Where the host keeps the middle generation, its objects have no bits. */
@@ -170,20 +162,10 @@ static void count_chunk(nv_chunk *chunk, void *arg)
     size_t high = 0, both = 0;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
         uint64_t hi = chunk->state[w].hi;
-        if (hi == 0)
+        if (hi == 0 || !nv_holds_objects(chunk, w))
             continue;
         high += (size_t)__builtin_popcountll(hi);
         both += (size_t)__builtin_popcountll(hi & chunk->state[w].lo);
-    }
-    /* In pools of raw buffers the bits mean something else (heap/fork.c). */
-    if (chunk->is_arena && high != 0) {
-        for (unsigned p = 0; p < NV_POOLS; p++) {
-            const nv_pool *pool = &chunk->pools[p];
-            if (pool->size_class == 0 || pool->domain != NEVE_DOMAIN_RAW)
-                continue;
-            for (unsigned w = p * NV_POOL_BITS_WORDS; w < (p + 1) * NV_POOL_BITS_WORDS; w++)
-                high -= (size_t)__builtin_popcountll(chunk->state[w].hi);
-        }
     }
     counts->old += high - both;
     counts->frozen += both;

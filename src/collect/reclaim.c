@@ -61,7 +61,8 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     void **objects = c->candidates.items;
     /* Young objects of hosts that gather them have no bits. */
     if (to_generation == 2 || c->host->gather == NULL)
-        nv_states_set(c, objects, dead, NV_STATE_YOUNG);
+        for (size_t i = 0; i < dead; i++)
+            neve_collector_forget(c, objects[i]);
     bool ran_code = false;
     c->host->retain(c->ctx, objects, dead);
     if (c->host->condemn != NULL)

@@ -9,16 +9,10 @@ bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity)
 {
     if (capacity <= vec->capacity)
         return true;
-    size_t bytes = vec->capacity == 0 ? 4096 : vec->capacity * sizeof(void *);
-    while (bytes < capacity * sizeof(void *))
-        bytes *= 2;
-    void **grown = vec->items == NULL
-                       ? nv_heap_map(heap, bytes)
-                       : nv_heap_remap(heap, vec->items, vec->capacity * sizeof(void *), bytes);
+    void **grown = nv_list_grow(heap, vec->items, &vec->capacity, capacity);
     if (grown == NULL)
         return false;
     vec->items = grown;
-    vec->capacity = bytes / sizeof(void *);
     return true;
 }
 

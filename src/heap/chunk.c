@@ -41,10 +41,12 @@ void nv_heap_unmap(neve_heap *heap, void *address, size_t bytes)
     heap->table_bytes -= bytes;
 }
 
-void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity)
+void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity, size_t wanted)
 {
     size_t old_bytes = *capacity * sizeof(void *);
-    size_t bytes = old_bytes == 0 ? 4096 : old_bytes * 2;
+    size_t bytes = old_bytes == 0 ? 4096 : old_bytes;
+    while (bytes < wanted * sizeof(void *))
+        bytes *= 2;
     void **grown =
         old_bytes == 0 ? nv_heap_map(heap, bytes) : nv_heap_remap(heap, items, old_bytes, bytes);
     if (grown != NULL)

@@ -275,8 +275,9 @@ void nv_marks_drop(neve_heap *heap);
 void *nv_heap_map(neve_heap *heap, size_t bytes);
 void *nv_heap_remap(neve_heap *heap, void *address, size_t old_bytes, size_t new_bytes);
 void nv_heap_unmap(neve_heap *heap, void *address, size_t bytes);
-/* Doubles a list of pointers, or makes it (*capacity is 0); NULL: unchanged. */
-void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity);
+/* Makes room for `wanted` pointers in a list, which it makes if *capacity is 0;
+ * NULL: unchanged. */
+void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity, size_t wanted);
 
 /* ---- arena.c: arenas and free pools ---- */
 

@@ -83,7 +83,8 @@ static bool young_add(neve_heap *heap, nv_large *entry)
         heap->young_large_holes > heap->young_large_count / 2)
         young_compact(heap);
     if (heap->young_large_count == heap->young_large_capacity) {
-        void **grown = nv_list_grow(heap, heap->young_large, &heap->young_large_capacity);
+        void **grown = nv_list_grow(heap, heap->young_large, &heap->young_large_capacity,
+                                    heap->young_large_count + 1);
         if (grown == NULL)
             return false;
         heap->young_large = grown;

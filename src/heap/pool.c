@@ -106,7 +106,8 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
 static bool touched_add(neve_heap *heap, nv_pool *pool)
 {
     if (heap->touched_count == heap->touched_capacity) {
-        void **grown = nv_list_grow(heap, (void **)heap->touched, &heap->touched_capacity);
+        void **grown = nv_list_grow(heap, (void **)heap->touched, &heap->touched_capacity,
+                                    heap->touched_count + 1);
         if (grown == NULL)
             return false;
         heap->touched = (nv_pool **)grown;
