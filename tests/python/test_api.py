@@ -3,8 +3,6 @@
 starting."""
 
 import ast
-import os
-import statistics
 
 import harness
 import pytest
@@ -288,29 +286,6 @@ def test_stress(runner, how):
         runner.neve_code(code, env=env)
     else:
         runner.plain_code("import neve\nneve.install()\n" + harness.dedented(code), env=env)
-
-
-def cpu_seconds(words, env):
-    """User and system time of one process."""
-    pid = os.posix_spawn(harness.PYTHON, [harness.PYTHON, *words], env)
-    _, status, usage = os.wait4(pid, 0)
-    assert status == 0
-    return usage.ru_utime + usage.ru_stime
-
-
-def test_the_cost_of_starting(runner):
-    # With bytecode caches, as installed packages have them.  The least of many is what the work
-    # costs; what is above it is the machine's.
-    env = harness.environment({"PYTHONDONTWRITEBYTECODE": None,
-                               "PYTHONPYCACHEPREFIX": str(runner.folder / "cache")})
-    plain, ours = [], []
-    for _ in range(60):
-        plain.append(cpu_seconds(["-c", "pass"], env))
-        ours.append(cpu_seconds(["-m", "neve", "-c", "pass"], env))
-        difference_ms = 1e3 * (min(ours) - min(plain))
-        if len(ours) >= 10 and difference_ms < 10:
-            break
-    assert difference_ms < 10, (difference_ms, statistics.median(ours), statistics.median(plain))
 
 
 def test_few_modules_are_imported(runner):
