@@ -94,10 +94,12 @@ NEVE_API void neve_heap_free(neve_heap *heap, void *block);
  * bits of an object in that block, and returns false. */
 NEVE_API bool neve_heap_try_free(neve_heap *heap, void *block);
 
-/* Whether this heap gave out `block` (a block's start, not its inside). */
+/* Whether this heap gave out `block` (a block's start, not its inside); any
+ * address may be asked for. */
 NEVE_API bool neve_heap_owns(const neve_heap *heap, const void *block);
 
-/* The bytes that `block` may use without realloc; 0 if the heap does not own it. */
+/* The bytes that `block`, a live block of any allocator, may use without
+ * realloc; 0 if the heap does not own it. A handful of instructions. */
 NEVE_API size_t neve_heap_usable_size(const neve_heap *heap, const void *block);
 
 /* Gives all empty memory back to the OS now; returns how many bytes. */

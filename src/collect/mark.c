@@ -45,8 +45,8 @@ static void chunk_whiten(nv_chunk *chunk, void *arg)
         whiten(arg, chunk, 0, NV_CHUNK_WORDS);
         return;
     }
-    for (unsigned p = 0; p < NV_POOLS; p++) {
-        const nv_pool *pool = &chunk->pools[p];
+    for (unsigned p = 1; p < NV_POOLS; p++) {
+        const nv_pool *pool = nv_pool_at(chunk->base, p);
         /* In pools of raw buffers the bits mean something else (heap/fork.c). */
         if (pool->domain != NEVE_DOMAIN_RAW && (pool->tag & NV_POOL_HAS_STATE) != 0)
             whiten(arg, chunk, p * (unsigned)NV_POOL_BITS_WORDS, NV_POOL_BITS_WORDS);

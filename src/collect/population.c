@@ -185,7 +185,7 @@ bool nv_holds_objects(const nv_chunk *chunk, unsigned word)
 {
     if (!chunk->is_arena)
         return true;
-    const nv_pool *pool = &chunk->pools[word / NV_POOL_BITS_WORDS];
+    const nv_pool *pool = nv_pool_at(chunk->base, word / (unsigned)NV_POOL_BITS_WORDS);
     return pool->size_class != 0 && pool->domain != NEVE_DOMAIN_RAW;
 }
 

@@ -57,11 +57,11 @@ static bool arena_add(neve_heap *heap)
         nv_os_unmap(memory, NV_CHUNK_BYTES);
         return false;
     }
-    chunk->is_arena = true;
-    chunk->free_mask = ~(uint64_t)0;
+    nv_chunk_set_arena(heap, chunk, true);
+    chunk->free_mask = ~(uint64_t)1;
     chunk->dirty_mask = 0;
     chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
-    list_insert(heap, chunk, NV_POOLS);
+    list_insert(heap, chunk, NV_ARENA_POOLS);
     heap->arenas++;
     return true;
 }
@@ -72,8 +72,8 @@ static void arena_clean(neve_heap *heap, nv_chunk *chunk)
     uint64_t dirty = chunk->dirty_mask;
     while (dirty != 0) {
         unsigned first = (unsigned)__builtin_ctzll(dirty);
-        uint64_t rest = ~(dirty >> first);
-        unsigned length = rest == 0 ? NV_POOLS : (unsigned)__builtin_ctzll(rest);
+        /* Place 0 is no pool, so zeros are shifted in. */
+        unsigned length = (unsigned)__builtin_ctzll(~(dirty >> first));
         size_t bytes = (size_t)length << NV_POOL_SHIFT;
         nv_os_discard((char *)chunk->base + ((size_t)first << NV_POOL_SHIFT), bytes);
         heap->returned_bytes += bytes;
@@ -91,7 +91,7 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
         arena_clean(heap, chunk);
         return;
     }
-    list_remove(heap, chunk, NV_POOLS);
+    list_remove(heap, chunk, NV_ARENA_POOLS);
     size_t dirty = (size_t)__builtin_popcountll(chunk->dirty_mask);
     heap->dirty_pools -= dirty;
     heap->returned_bytes += dirty << NV_POOL_SHIFT;
@@ -101,8 +101,7 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
     if (chunk->index != NULL) {
         /* A verification is under way: only the memory goes, the descriptor
          * stays as that of a chunk in which nothing of ours lies. */
-        memset(chunk->pools, 0, NV_POOLS * sizeof(nv_pool));
-        chunk->is_arena = false;
+        nv_chunk_set_arena(heap, chunk, false);
         chunk->free_mask = chunk->dirty_mask = 0;
     } else {
         nv_chunk_remove(heap, chunk);
@@ -129,7 +128,7 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
     if (free_count > 1)
         list_insert(heap, chunk, free_count - 1);
     heap->used_pools++;
-    nv_pool *pool = &chunk->pools[number];
+    nv_pool *pool = nv_pool_at(chunk->base, number);
     pool->chunk = chunk;
     return pool;
 }
@@ -137,13 +136,13 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
 void nv_arena_purge(neve_heap *heap, size_t keep_bytes)
 {
     size_t keep_pools = keep_bytes >> NV_POOL_SHIFT;
-    nv_chunk *chunk = heap->by_free[NV_POOLS - 1];
+    nv_chunk *chunk = heap->by_free[NV_ARENA_POOLS - 1];
     while (chunk != NULL && (heap->dirty_pools > keep_pools || keep_pools == 0)) {
         nv_chunk *next = chunk->next;
         arena_drop(heap, chunk);
         chunk = next;
     }
-    for (unsigned free_count = NV_POOLS - 1; free_count > 0; free_count--)
+    for (unsigned free_count = NV_ARENA_POOLS - 1; free_count > 0; free_count--)
         for (chunk = heap->by_free[free_count - 1]; chunk != NULL; chunk = chunk->next) {
             if (heap->dirty_pools <= keep_pools)
                 return;
@@ -155,7 +154,7 @@ void nv_arena_purge(neve_heap *heap, size_t keep_bytes)
 static void drop_clean_arenas(neve_heap *heap)
 {
     unsigned kept = 0;
-    nv_chunk *chunk = heap->by_free[NV_POOLS - 1];
+    nv_chunk *chunk = heap->by_free[NV_ARENA_POOLS - 1];
     while (chunk != NULL) {
         nv_chunk *next = chunk->next;
         if (++kept > 1 && chunk->dirty_mask == 0)
@@ -167,7 +166,7 @@ static void drop_clean_arenas(neve_heap *heap)
 void nv_pool_release(neve_heap *heap, nv_pool *pool)
 {
     nv_chunk *chunk = pool->chunk;
-    unsigned number = (unsigned)(pool - chunk->pools);
+    unsigned number = nv_pool_number(pool);
     uint64_t bit = (uint64_t)1 << number;
 
     unsigned free_count = free_pools(chunk);
@@ -195,6 +194,6 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
     /* Half the bound, so that the next pools do not each cost a system call. */
     if ((heap->dirty_pools << NV_POOL_SHIFT) > bound)
         nv_arena_purge(heap, bound / 2);
-    if (free_count + 1 == NV_POOLS)
+    if (free_count + 1 == NV_ARENA_POOLS)
         drop_clean_arenas(heap);
 }

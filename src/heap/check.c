@@ -106,14 +106,17 @@ static void check_chunk(nv_chunk *chunk, void *arg)
         fail(c, (void *)chunk->base, "a pool in use is marked as empty");
     if (nv_chunk_is_listed(c->heap, chunk))
         c->dirty += (size_t)__builtin_popcountll(chunk->dirty_mask);
-    for (unsigned i = 0; i < NV_POOLS && !c->failed; i++)
+    uintptr_t entry = nv_entry_find(c->heap, (void *)chunk->base);
+    if (nv_entry_chunk(entry) != chunk || !nv_entry_is_arena(entry))
+        fail(c, (void *)chunk->base, "the table does not know an arena as such");
+    for (unsigned i = 1; i < NV_POOLS && !c->failed; i++)
         if ((chunk->free_mask >> i & 1) == 0)
-            check_pool(c, chunk, &chunk->pools[i]);
+            check_pool(c, chunk, nv_pool_at(chunk->base, i));
 }
 
 static void check_lists(check *c)
 {
-    for (unsigned n = 0; n < NV_POOLS && !c->failed; n++) {
+    for (unsigned n = 0; n < NV_ARENA_POOLS && !c->failed; n++) {
         bool has = c->heap->by_free[n] != NULL;
         if (has != ((c->heap->by_free_mask >> n & 1) != 0))
             fail(c, NULL, "the mask of arena lists disagrees with the lists");

@@ -60,27 +60,25 @@ static size_t page_round(size_t bytes)
     return (bytes + page - 1) & ~(page - 1);
 }
 
-/* A slab is laid out as: descriptors | pools | state tables | mark tables,
- * each part on pages of its own, since they are written by different parties
- * at different times. */
+/* A slab is laid out as: descriptors | state tables | mark tables, each part on
+ * pages of its own, since they are written by different parties at different
+ * times. */
 static bool slab_add(neve_heap *heap)
 {
     size_t head = page_round(sizeof(nv_slab));
-    size_t pools = page_round(NV_POOLS * sizeof(nv_pool));
     size_t state = page_round(NV_CHUNK_WORDS * sizeof(nv_state_word));
     size_t marks = page_round(NV_CHUNK_WORDS * sizeof(nv_mark_word));
-    size_t bytes = head + NV_SLAB_CHUNKS * (pools + state + marks);
+    size_t bytes = head + NV_SLAB_CHUNKS * (state + marks);
 
     nv_slab *slab = nv_heap_map(heap, bytes);
     if (slab == NULL)
         return false;
     slab->bytes = bytes;
     char *at = (char *)slab + head;
-    slab->marks = (nv_mark_word *)(void *)(at + NV_SLAB_CHUNKS * (pools + state));
+    slab->marks = (nv_mark_word *)(void *)(at + NV_SLAB_CHUNKS * state);
     for (unsigned i = NV_SLAB_CHUNKS; i-- > 0;) {
         nv_chunk *chunk = &slab->chunks[i];
-        chunk->pools = (nv_pool *)(void *)(at + i * pools);
-        chunk->state = (nv_state_word *)(void *)(at + NV_SLAB_CHUNKS * pools + i * state);
+        chunk->state = (nv_state_word *)(void *)(at + i * state);
         chunk->marks = slab->marks + (size_t)i * (marks / sizeof(nv_mark_word));
         chunk->next = heap->free_chunks;
         heap->free_chunks = chunk;
@@ -118,12 +116,24 @@ nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address)
     chunk->base = number << NV_CHUNK_SHIFT;
     nv_leaf *leaf = heap->root[top];
     size_t at = number & (NV_LEAF_ENTRIES - 1);
-    leaf->chunks[at] = chunk;
+    leaf->entries[at] = (uintptr_t)chunk;
     if (at < leaf->low)
         leaf->low = at;
     if (at >= leaf->high)
         leaf->high = at + 1;
     return chunk;
+}
+
+static uintptr_t *entry_of(neve_heap *heap, const nv_chunk *chunk)
+{
+    uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
+    return &heap->root[number >> NV_LEAF_SHIFT]->entries[number & (NV_LEAF_ENTRIES - 1)];
+}
+
+void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena)
+{
+    chunk->is_arena = is_arena;
+    *entry_of(heap, chunk) = (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0);
 }
 
 /* Zeroes a table by giving its pages back. */
@@ -135,21 +145,17 @@ static void table_clear(void *table, size_t bytes)
 
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
 {
-    uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
-    heap->root[number >> NV_LEAF_SHIFT]->chunks[number & (NV_LEAF_ENTRIES - 1)] = NULL;
+    *entry_of(heap, chunk) = 0;
 
     /* An index table exists only inside a verification; it stays in the list
      * of tables to be dropped, so the descriptor may not be reused yet. The
      * callers free no arena then. */
     NV_ASSERT(chunk->index == NULL);
-    nv_pool *pools = chunk->pools;
     nv_state_word *state = chunk->state;
     nv_mark_word *marks = chunk->marks;
-    table_clear(pools, NV_POOLS * sizeof(nv_pool));
     table_clear(state, NV_CHUNK_WORDS * sizeof(nv_state_word));
     table_clear(marks, NV_CHUNK_WORDS * sizeof(nv_mark_word));
     memset(chunk, 0, sizeof *chunk);
-    chunk->pools = pools;
     chunk->state = state;
     chunk->marks = marks;
     chunk->next = heap->free_chunks;
@@ -163,8 +169,8 @@ void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *a
         if (leaf == NULL)
             continue;
         for (size_t i = leaf->low; i < leaf->high; i++)
-            if (leaf->chunks[i] != NULL)
-                visit(leaf->chunks[i], arg);
+            if (leaf->entries[i] != 0)
+                visit(nv_entry_chunk(leaf->entries[i]), arg);
     }
 }
 
@@ -191,7 +197,7 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state)
     if (state == NV_STATE_MIDDLE && !chunk->has_middle)
         chunk->has_middle = true;
     if (state != NV_STATE_YOUNG && chunk->is_arena) {
-        nv_pool *pool = nv_pool_of(chunk, object);
+        nv_pool *pool = nv_pool_of(object);
         if ((pool->tag & NV_POOL_HAS_STATE) == 0)
             pool->tag |= NV_POOL_HAS_STATE;
     }

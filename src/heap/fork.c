@@ -76,6 +76,6 @@ bool nv_inherited_is_noted(const nv_chunk *chunk, const nv_pool *pool, const voi
 void nv_inherited_forget(nv_chunk *chunk, const nv_pool *pool)
 {
     const size_t words = NV_POOL_BYTES / NEVE_GRANULE / 64;
-    size_t first = (size_t)(pool - chunk->pools) * words;
+    size_t first = (size_t)nv_pool_number(pool) * words;
     memset(&chunk->state[first], 0, words * sizeof(nv_state_word));
 }

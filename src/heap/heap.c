@@ -115,8 +115,8 @@ static void chunk_count(nv_chunk *chunk, void *arg)
     if (!chunk->is_arena)
         return;
     stats->arenas++;
-    for (unsigned i = 0; i < NV_POOLS; i++) {
-        const nv_pool *pool = &chunk->pools[i];
+    for (unsigned i = 1; i < NV_POOLS; i++) {
+        const nv_pool *pool = nv_pool_at(chunk->base, i);
         if ((chunk->free_mask >> i & 1) != 0)
             continue;
         size_t used = pool->used * nv_pool_block_bytes(pool);

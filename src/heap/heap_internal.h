@@ -6,7 +6,11 @@
  *   chunk     1 MiB of address space, aligned, of which the heap knows
  *             something: it is an arena of ours, or objects that others
  *             allocated lie in it. Found by address in a two-level table.
- *   arena     a chunk whose memory is ours, cut into NV_POOLS pools.
+ *   arena     a chunk whose memory is ours, cut into pools. The place of the
+ *             first pool holds the descriptors of the others, so that a
+ *             pool's descriptor is found from a block's address by arithmetic
+ *             alone: the store that frees a block, and the allocation after
+ *             it, need not wait for a walk through the table.
  *   pool      16 KiB of blocks of one size class and one domain.
  *   block     what neve_heap_alloc hands out.
  *   granule   16 bytes; the unit of the side tables.
@@ -25,7 +29,8 @@
  *             so that freeing tests flags and inheritance in one comparison.
  *
  * Invariants kept here (numbers are those of the design):
- *   1. descriptors and tables lie outside the memory of the pools;
+ *   1. descriptors and tables lie outside the memory of the pools, on OS
+ *      pages of their own;
  *   5. freeing a block clears the state and mark bits of its granules;
  *   8. after fork, current pools and partial lists start empty, and the free
  *      blocks of an inherited pool are held back.
@@ -56,7 +61,8 @@ _Noreturn void nv_assert_failed(const char *what, const char *file, int line);
 #define NV_CHUNK_BYTES ((size_t)1 << NV_CHUNK_SHIFT)
 #define NV_POOL_SHIFT 14
 #define NV_POOL_BYTES ((size_t)1 << NV_POOL_SHIFT)
-#define NV_POOLS ((unsigned)(NV_CHUNK_BYTES / NV_POOL_BYTES))
+#define NV_POOLS ((unsigned)(NV_CHUNK_BYTES / NV_POOL_BYTES)) /* places in a chunk */
+#define NV_ARENA_POOLS (NV_POOLS - 1)                         /* place 0 holds descriptors */
 #define NV_GRANULE_SHIFT 4
 #define NV_CHUNK_WORDS ((unsigned)(NV_CHUNK_BYTES >> NV_GRANULE_SHIFT) / 64)
 #define NV_INDEX_SHIFT 5
@@ -124,23 +130,23 @@ typedef struct nv_pool {
      * each fork: the first block's granule in the pool, plus one; 0: none. */
     uint16_t held[NV_HELD_LISTS];
 } nv_pool;
+_Static_assert(UINTPTR_MAX <= 0xffffffffu || sizeof(nv_pool) == 64, "a pool is one cache line");
 
 /* Descriptor of a chunk. All tables point into the same slab of descriptors. */
 typedef struct nv_chunk {
     uintptr_t base;             /* the chunk's address */
-    nv_pool *pools;             /* NV_POOLS descriptors */
     nv_state_word *state;       /* NV_CHUNK_WORDS entries */
     nv_mark_word *marks;        /* NV_CHUNK_WORDS entries, meaningful during a marking */
     struct nv_chunk *next_grey; /* see collect/mark.c */
     uint32_t *index;            /* NV_INDEX_BYTES, or NULL */
     struct nv_chunk *next_indexed;
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
-    uint64_t free_mask;           /* pools that are free */
+    uint64_t free_mask;           /* pools that are free; bit 0 is never set */
     uint64_t dirty_mask;          /* ... of which these have memory that can be given back */
     uint32_t epoch;               /* of the list links above; another: not in a list */
-    bool is_arena;
-    bool is_grey;    /* in the queue of chunks with grey objects */
-    bool has_middle; /* some state here may be NV_STATE_MIDDLE */
+    bool is_arena;                /* as the tag of the table's entry says */
+    bool is_grey;                 /* in the queue of chunks with grey objects */
+    bool has_middle;              /* some state here may be NV_STATE_MIDDLE */
 } nv_chunk;
 
 /* Descriptors come in slabs, so that their mark tables are adjacent and go
@@ -161,10 +167,12 @@ typedef struct nv_large {
     uint32_t young; /* index + 1 in neve_heap.young_large; 0: not there */
 } nv_large;
 
-/* The second level of the table of chunks. */
+/* The second level of the table of chunks. An entry is 0 or a chunk's
+ * descriptor, with NV_ENTRY_ARENA added where the chunk is an arena. */
+#define NV_ENTRY_ARENA ((uintptr_t)1)
 typedef struct nv_leaf {
     size_t low, high; /* entries that were ever in use: [low, high) */
-    nv_chunk *chunks[NV_LEAF_ENTRIES];
+    uintptr_t entries[NV_LEAF_ENTRIES];
 } nv_leaf;
 
 struct neve_heap {
@@ -177,10 +185,10 @@ struct neve_heap {
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
 
-    /* Arenas by number of free pools, 1 .. NV_POOLS, at index number - 1; a
-     * set bit says that the list is not empty. The fullest serves first, so
+    /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1;
+     * a set bit says that the list is not empty. The fullest serves first, so
      * that the others can empty. */
-    nv_chunk *by_free[NV_POOLS];
+    nv_chunk *by_free[NV_ARENA_POOLS];
     uint64_t by_free_mask;
     size_t arenas;
     size_t used_pools;  /* neither free nor of another epoch's arenas */
@@ -219,22 +227,40 @@ struct neve_heap {
 
 /* ---- chunk.c: the table of chunks, and side tables ---- */
 
-/* The descriptor of the chunk that holds `address`, or NULL. */
-static inline nv_chunk *nv_chunk_find(const neve_heap *heap, const void *address)
+/* The table's entry for the chunk that holds `address`, or 0. */
+static inline uintptr_t nv_entry_find(const neve_heap *heap, const void *address)
 {
     uintptr_t number = (uintptr_t)address >> NV_CHUNK_SHIFT;
     uintptr_t top = number >> NV_LEAF_SHIFT;
     if (NEVE_UNLIKELY(top >= NV_ROOT_ENTRIES))
-        return NULL;
+        return 0;
     const nv_leaf *leaf = heap->root[top];
     if (NEVE_UNLIKELY(leaf == NULL))
-        return NULL;
-    return leaf->chunks[number & (NV_LEAF_ENTRIES - 1)];
+        return 0;
+    return leaf->entries[number & (NV_LEAF_ENTRIES - 1)];
+}
+
+static inline bool nv_entry_is_arena(uintptr_t entry)
+{
+    return (entry & NV_ENTRY_ARENA) != 0;
+}
+
+static inline nv_chunk *nv_entry_chunk(uintptr_t entry)
+{
+    return (nv_chunk *)(entry & ~NV_ENTRY_ARENA);
+}
+
+/* The descriptor of the chunk that holds `address`, or NULL. */
+static inline nv_chunk *nv_chunk_find(const neve_heap *heap, const void *address)
+{
+    return nv_entry_chunk(nv_entry_find(heap, address));
 }
 
 /* The same, made if need be; NULL without memory. */
 nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address);
-/* Takes the descriptor out of the table, its bits and pools with it. */
+/* Says whether the chunk's memory is an arena of this heap. */
+void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena);
+/* Takes the descriptor out of the table, its bits with it. */
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk);
 /* Calls `visit` for each chunk, in address order. */
 void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *arg), void *arg);
@@ -292,6 +318,25 @@ void nv_arena_purge(neve_heap *heap, size_t keep_bytes);
 
 /* ---- pool.c: blocks ---- */
 
+/* Descriptor number `number` of the arena at `base`. It lies on one of the
+ * four pages of place 0, by the arena's number: were it the same in all arenas,
+ * all descriptors would compete for a few sets of the cache. */
+static inline nv_pool *nv_pool_at(uintptr_t base, unsigned number)
+{
+    uintptr_t page = (base >> NV_CHUNK_SHIFT) % 4 * (NV_POOL_BYTES / 4);
+    return (nv_pool *)(base + page) + number;
+}
+/* The descriptor of the pool in which `block` lies, an address in an arena. */
+static inline nv_pool *nv_pool_of(const void *block)
+{
+    return nv_pool_at((uintptr_t)block & ~(uintptr_t)(NV_CHUNK_BYTES - 1),
+                      (unsigned)((uintptr_t)block >> NV_POOL_SHIFT) & (NV_POOLS - 1));
+}
+static inline unsigned nv_pool_number(const nv_pool *pool)
+{
+    return (unsigned)((uintptr_t)pool / sizeof(nv_pool)) & (NV_POOLS - 1);
+}
+
 static inline size_t nv_pool_block_bytes(const nv_pool *pool)
 {
     return (size_t)pool->size_class * NEVE_GRANULE;
@@ -299,17 +344,14 @@ static inline size_t nv_pool_block_bytes(const nv_pool *pool)
 /* Where the blocks of a pool in use begin. */
 static inline char *nv_pool_base(const nv_pool *pool)
 {
-    return (char *)pool->chunk->base + ((size_t)(pool - pool->chunk->pools) << NV_POOL_SHIFT);
+    uintptr_t base = (uintptr_t)pool & ~(uintptr_t)(NV_CHUNK_BYTES - 1);
+    return (char *)base + ((size_t)nv_pool_number(pool) << NV_POOL_SHIFT);
 }
 /* The first block of a held list, or NULL. */
 static inline void *nv_pool_held(const nv_pool *pool, unsigned list)
 {
     unsigned held = pool->held[list];
     return held == 0 ? NULL : nv_pool_base(pool) + (size_t)(held - 1) * NEVE_GRANULE;
-}
-static inline nv_pool *nv_pool_of(const nv_chunk *chunk, const void *block)
-{
-    return &chunk->pools[((uintptr_t)block >> NV_POOL_SHIFT) & (NV_POOLS - 1)];
 }
 /* Sets bit i for each carved block i of the pool that is not free. `bits` has
  * room for NV_POOL_BYTES / NEVE_GRANULE bits. */

@@ -271,10 +271,11 @@ static inline bool has_bits(const neve_heap *heap, const nv_chunk *chunk, const 
 
 static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, void *block)
 {
-    nv_chunk *chunk = nv_chunk_find(heap, block);
-    if (NEVE_UNLIKELY(chunk == NULL || !chunk->is_arena))
+    uintptr_t entry = nv_entry_find(heap, block);
+    nv_chunk *chunk = nv_entry_chunk(entry);
+    if (NEVE_UNLIKELY(!nv_entry_is_arena(entry)))
         return free_other(heap, chunk, block);
-    nv_pool *pool = nv_pool_of(chunk, block);
+    nv_pool *pool = nv_pool_of(block);
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
@@ -307,22 +308,22 @@ void neve_heap_free(neve_heap *heap, void *block)
 
 size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
 {
-    const nv_chunk *chunk = nv_chunk_find(heap, block);
-    if (chunk != NULL && chunk->is_arena) {
-        const nv_pool *pool = nv_pool_of(chunk, block);
-        size_t offset = (uintptr_t)block & (NV_POOL_BYTES - 1);
-        if (pool->size_class == 0 || offset % nv_pool_block_bytes(pool) != 0 ||
-            offset / nv_pool_block_bytes(pool) >= pool->carved)
-            return 0;
-        return nv_pool_block_bytes(pool);
-    }
+    if (NEVE_LIKELY(nv_entry_is_arena(nv_entry_find(heap, block))))
+        return nv_pool_block_bytes(nv_pool_of(block));
     const nv_large *entry = nv_large_find(heap, block);
     return entry == NULL ? 0 : entry->size;
 }
 
 bool neve_heap_owns(const neve_heap *heap, const void *block)
 {
-    return block != NULL && neve_heap_usable_size(heap, block) != 0;
+    if (block == NULL)
+        return false;
+    if (!nv_entry_is_arena(nv_entry_find(heap, block)))
+        return nv_large_find(heap, block) != NULL;
+    const nv_pool *pool = nv_pool_of(block);
+    size_t offset = (uintptr_t)block & (NV_POOL_BYTES - 1);
+    return pool->size_class != 0 && offset % nv_pool_block_bytes(pool) == 0 &&
+           offset / nv_pool_block_bytes(pool) < pool->carved;
 }
 
 void *neve_heap_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size)

@@ -123,7 +123,7 @@ static void damaged_descriptors_are_found(void **state)
     patient_create(&p, NEVE_DOMAIN_OBJECT, 64);
     nv_chunk *chunk = nv_chunk_find(p.heap, p.last_freed);
     assert_non_null(chunk);
-    nv_pool *pool = nv_pool_of(chunk, p.last_freed);
+    nv_pool *pool = nv_pool_of(p.last_freed);
     const nv_pool saved = *pool;
     for (int kind = 0; kind < 7; kind++) {
         switch (kind) {
@@ -219,7 +219,7 @@ static void statistics_hang_together(void **state)
         }
         assert_int_equal(stats.arena_bytes, stats.arenas * NV_CHUNK_BYTES);
         assert_true(small + stats.cached_bytes <= stats.arena_bytes);
-        assert_true(stats.pools_used + stats.pools_cached <= stats.arenas * NV_POOLS);
+        assert_true(stats.pools_used + stats.pools_cached <= stats.arenas * NV_ARENA_POOLS);
         assert_true(stats.pools_used <= blocks);
         assert_true(stats.pools_used * NV_POOL_BYTES >= small);
         assert_true(stats.side_table_bytes > 0);
