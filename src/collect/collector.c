@@ -212,7 +212,9 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     nv_vec_trim(c->heap, &c->young);
     nv_vec_trim(c->heap, &c->candidates);
     nv_vec_trim(c->heap, &c->untrackable);
-    current->duration_ns = nv_os_now_ns() - current->start_ns;
+    uint64_t now_ns = nv_os_now_ns();
+    nv_arena_tick(c->heap, now_ns);
+    current->duration_ns = now_ns - current->start_ns;
     c->is_collecting = false;
 
     if (status == NEVE_OK) {

@@ -6,7 +6,15 @@
  * New pools come from the arena with the fewest free ones (as in CPython's
  * obmalloc), so that sparsely used arenas empty and can be unmapped. A pool
  * that becomes free keeps its memory ("dirty") until more than a bound of such
- * memory is kept: the larger of heap->retain_bytes and 1/16 of what is in use.
+ * memory is kept: the largest of heap->retain_bytes, 1/16 of what is in use, and
+ * the program's swing.
+ *
+ * The swing: a program that fills and drops batches of memory in turn would pay
+ * for each batch with system calls and page faults. So memory that is needed
+ * again within NV_SWING_NS of being given back raises the bound by as much. At
+ * the end of each period the swing sinks to the range in which the amount of
+ * dirty memory really moved, but not by more than half. A program that frees
+ * much once gives it back at once.
  *
  * After fork() the lists start empty: the child takes pools from arenas of its
  * own, and an inherited arena joins the lists when one of its pools empties.
@@ -14,6 +22,9 @@
 #include "heap_internal.h"
 
 #include "platform/os.h"
+
+/* How soon memory must be needed again to count, and the length of a period. */
+#define NV_SWING_NS UINT64_C(1000000000)
 
 static unsigned free_pools(const nv_chunk *chunk)
 {
@@ -108,6 +119,47 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
     }
 }
 
+/* A pool without memory is taken while some were given back not long ago. */
+static __attribute__((noinline)) void note_needed_again(neve_heap *heap)
+{
+    if (nv_os_now_ns() - heap->recent_ns > NV_SWING_NS) {
+        heap->recent_pools = 0;
+        return;
+    }
+    heap->recent_pools--;
+    heap->swing_pools++;
+}
+
+static size_t bound_pools(const neve_heap *heap)
+{
+    size_t bound = heap->used_pools / 16;
+    if (bound < heap->retain_bytes >> NV_POOL_SHIFT)
+        bound = heap->retain_bytes >> NV_POOL_SHIFT;
+    return bound < heap->swing_pools ? heap->swing_pools : bound;
+}
+
+/* Half the bound stays, so that the next pools do not each cost a system call. */
+static void give_back_half(neve_heap *heap, uint64_t now_ns)
+{
+    size_t before = heap->dirty_pools;
+    nv_arena_purge(heap, (bound_pools(heap) << NV_POOL_SHIFT) / 2);
+    heap->recent_pools += before - heap->dirty_pools;
+    heap->recent_ns = now_ns;
+}
+
+void nv_arena_tick(neve_heap *heap, uint64_t now_ns)
+{
+    if (now_ns - heap->period_ns < NV_SWING_NS)
+        return;
+    size_t range = heap->high_dirty - heap->low_dirty;
+    if (heap->swing_pools > range)
+        heap->swing_pools = heap->swing_pools / 2 > range ? heap->swing_pools / 2 : range;
+    heap->period_ns = now_ns;
+    heap->low_dirty = heap->high_dirty = heap->dirty_pools;
+    if (heap->dirty_pools > bound_pools(heap))
+        give_back_half(heap, now_ns);
+}
+
 nv_pool *nv_pool_acquire(neve_heap *heap)
 {
     if (heap->by_free_mask == 0 && !arena_add(heap))
@@ -124,6 +176,10 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
     if ((chunk->dirty_mask & bit) != 0) {
         chunk->dirty_mask &= ~bit;
         heap->dirty_pools--;
+        if (heap->low_dirty > heap->dirty_pools)
+            heap->low_dirty = heap->dirty_pools;
+    } else if (heap->recent_pools > 0) {
+        note_needed_again(heap);
     }
     if (free_count > 1)
         list_insert(heap, chunk, free_count - 1);
@@ -184,16 +240,18 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
     chunk->free_mask |= bit;
     chunk->dirty_mask |= bit;
     heap->dirty_pools++;
+    if (heap->high_dirty < heap->dirty_pools)
+        heap->high_dirty = heap->dirty_pools;
     if (heap->used_pools > 0)
         heap->used_pools--;
     list_insert(heap, chunk, free_count + 1);
 
-    size_t bound = (heap->used_pools << NV_POOL_SHIFT) / 16;
-    if (bound < heap->retain_bytes)
-        bound = heap->retain_bytes;
-    /* Half the bound, so that the next pools do not each cost a system call. */
-    if ((heap->dirty_pools << NV_POOL_SHIFT) > bound)
-        nv_arena_purge(heap, bound / 2);
+    if (heap->dirty_pools > bound_pools(heap)) {
+        uint64_t now_ns = nv_os_now_ns();
+        nv_arena_tick(heap, now_ns);
+        if (heap->dirty_pools > bound_pools(heap))
+            give_back_half(heap, now_ns);
+    }
     if (free_count + 1 == NV_ARENA_POOLS)
         drop_clean_arenas(heap);
 }

@@ -28,6 +28,7 @@ void neve_heap_after_fork_child(neve_heap *heap)
     heap->by_free_mask = 0;
     heap->used_pools = 0;
     heap->dirty_pools = 0;
+    heap->swing_pools = heap->low_dirty = heap->high_dirty = heap->recent_pools = 0;
 }
 
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool)

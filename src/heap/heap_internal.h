@@ -196,6 +196,13 @@ struct neve_heap {
     size_t retain_bytes;
     size_t returned_bytes;
 
+    /* How much a program swings (see arena.c), in pools. */
+    size_t swing_pools;           /* kept beyond the fixed bound */
+    size_t low_dirty, high_dirty; /* range of dirty_pools in this period */
+    size_t recent_pools;          /* given back, and not taken again yet */
+    uint64_t recent_ns;           /* when the last of them was */
+    uint64_t period_ns;           /* when this period began; 0: not yet */
+
     /* Pools of NEVE_DOMAIN_OBJECT that allocation has drawn from since the
      * list was last taken: where young objects can lie. */
     nv_pool **touched;
@@ -313,6 +320,8 @@ nv_pool *nv_pool_acquire(neve_heap *heap);
 /* Gives an empty pool, in no list, back to its arena, and the arena's memory
  * to the OS where enough is kept already. */
 void nv_pool_release(neve_heap *heap, nv_pool *pool);
+/* Forgets, from time to time, how much the program used to swing. */
+void nv_arena_tick(neve_heap *heap, uint64_t now_ns);
 /* Gives back empty memory until at most `keep_bytes` of it are left. */
 void nv_arena_purge(neve_heap *heap, size_t keep_bytes);
 

@@ -127,9 +127,13 @@ void nv_touched_remove(neve_heap *heap, nv_pool *pool)
     pool->touched = 0;
 }
 
+static inline unsigned class_of(size_t size)
+{
+    return (unsigned)(size + NEVE_GRANULE - 1) / NEVE_GRANULE;
+}
+
 /* The current pool is exhausted: carve it further, or make another current. */
-static __attribute__((noinline)) void *alloc_slow(neve_heap *heap, neve_domain domain,
-                                                  unsigned size_class)
+static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class)
 {
     nv_pool *pool = heap->current[domain][size_class];
     if (pool == &heap->none || pool->carved == pool->capacity) {
@@ -161,14 +165,24 @@ static __attribute__((noinline)) void *alloc_slow(neve_heap *heap, neve_domain d
     return block;
 }
 
+/* Out of line, so that the fast path, which callers inline, stays small. */
+static __attribute__((noinline)) void *alloc_otherwise(neve_heap *heap, neve_domain domain,
+                                                       size_t size)
+{
+    if (size > NEVE_SMALL_MAX)
+        return nv_large_alloc(heap, domain, size);
+    if (size == 0)
+        return neve_heap_alloc(heap, domain, 1);
+    return alloc_slow(heap, domain, class_of(size));
+}
+
 void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
 {
     if (nv_fails_now(heap))
         return NULL;
     /* One comparison for both: a size of 0 wraps around. */
     if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
-        unsigned size_class = (unsigned)(size + NEVE_GRANULE - 1) / NEVE_GRANULE;
-        nv_pool *pool = heap->current[domain][size_class];
+        nv_pool *pool = heap->current[domain][class_of(size)];
         void *block = pool->free;
         if (NEVE_LIKELY(block != NULL)) {
             pool->free = *(void **)block;
@@ -176,11 +190,8 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
             mark_allocated(block);
             return block;
         }
-        return alloc_slow(heap, domain, size_class);
     }
-    if (size == 0)
-        return neve_heap_alloc(heap, domain, 1);
-    return nv_large_alloc(heap, domain, size);
+    return alloc_otherwise(heap, domain, size);
 }
 
 void *neve_heap_calloc(neve_heap *heap, neve_domain domain, size_t count, size_t size)
