@@ -190,11 +190,13 @@ def stats():
     ``uncollectable``, ``time_ns`` and ``longest_pause_ns`` each; ``frozen`` (objects in the
     permanent generation); ``long_lived_total``, ``long_lived_pending``; ``failed`` (collections
     given up for want of memory); ``pause_p50_ns``, ``pause_p99_ns`` (to within 12.5%),
-    ``pause_max_ns``, ``pause_total_ns``. ``"heap"`` holds ``small_blocks``, ``small_bytes``
-    (blocks up to 512 bytes), ``large_blocks``, ``large_bytes``, ``arenas``, ``arena_bytes``
-    (address space), ``pools_used``, ``pools_cached``, ``cached_bytes`` (kept for the next
-    allocations), ``returned_bytes`` (given back to the system so far), ``side_table_bytes`` (the
-    collector's own tables).  Times are in nanoseconds.  The numbers of old and of frozen objects
+    ``pause_max_ns``, ``pause_total_ns``. ``"heap"`` holds ``serves`` (whether new small
+    blocks come from it: not under ``PYTHONMALLOC=malloc``), ``small_blocks``, ``small_bytes``
+    (blocks up to 512 bytes), ``arenas``, ``arena_bytes`` (address space), ``pools_used``,
+    ``pools_cached``, ``cached_bytes`` (kept for the next allocations), ``returned_bytes`` (given
+    back to the system so far), ``side_table_bytes`` (the collector's own tables), and what
+    glibc's malloc, which serves larger blocks and everybody else, has in use and keeps:
+    ``malloc_bytes``, ``malloc_cached_bytes``.  Times are in nanoseconds.  The numbers of old and of frozen objects
     may include some hundreds that the interpreter keeps on its free lists, or has stopped
     tracking, until the next full collection; ``gc.get_freeze_count()`` and ``gc.get_objects()``
     are exact.

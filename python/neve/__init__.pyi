@@ -25,10 +25,9 @@ class CollectorStats(TypedDict):
     pause_total_ns: int
 
 class HeapStats(TypedDict):
+    serves: bool
     small_blocks: int
     small_bytes: int
-    large_blocks: int
-    large_bytes: int
     arenas: int
     arena_bytes: int
     pools_used: int
@@ -36,6 +35,8 @@ class HeapStats(TypedDict):
     cached_bytes: int
     returned_bytes: int
     side_table_bytes: int
+    malloc_bytes: int
+    malloc_cached_bytes: int
 
 class Stats(TypedDict):
     mode: str

@@ -71,7 +71,7 @@ def table(figures):
                  f"in all {duration(collector['pause_total_ns'])}")
     if collector["failed"]:
         lines.append(f"given up    {collector['failed']:,} collections, for want of memory")
-    lines.append(f"memory      heap in use {size(heap['small_bytes'] + heap['large_bytes'])}, "
+    lines.append(f"memory      heap in use {size(heap['small_bytes'])}, "
                  f"cached {size(heap['cached_bytes'])}, returned {size(heap['returned_bytes'])}, "
                  f"side tables {size(heap['side_table_bytes'])}, "
                  f"peak RSS {size(figures['process']['peak_rss_bytes'])}")

@@ -1,66 +1,165 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CPython's object domain, served by Neve's heap.
+ * CPython's object and mem domains, served by Neve's heap.
  *
- * Blocks that the previous allocator gave out before live on: whatever the
- * heap does not own is handed to that allocator, after the side-table bits of
- * the object in it were cleared (invariant 5). Our functions stay in place for
- * freeing and resizing until the process ends, also after uninstall().
+ * Requests up to NEVE_SMALL_MAX bytes come from the heap's pools, counted
+ * objects and buffers on separate OS pages. Larger ones, and blocks that were
+ * given out before, stay with the allocator that was there (for large ones:
+ * the system's malloc). What the heap does not own is handed to it, after the
+ * side-table bits of an object in it were cleared (invariant 5).
  *
- * The functions run under the GIL, as the object domain demands.
+ * Where the functions go. CPython lets allocators be stacked: the debug hooks
+ * (PYTHONMALLOC=debug) and tracemalloc keep a copy of the allocator that they
+ * found, call it, and tracemalloc puts it back when it stops. Neve's functions
+ * go below these two, directly above the interpreter's own allocator: the
+ * debug hooks then check Neve's blocks as well, and tracemalloc may start and
+ * stop in any order. A hook of unknown make that is in place already is
+ * refused: if it took its copy back, Neve's blocks would be freed by an
+ * allocator that does not know them. One that comes later does no harm.
+ *
+ * Once in place the functions stay until the process ends, because blocks of
+ * Neve's live on; after uninstall() they pass every allocation on.
+ *
+ * Locks. Both domains demand the GIL. Interpreters with a GIL of their own
+ * (CPython 3.12 and later) call these functions at the same time as we do:
+ * from the creation of the first on, every allocation asks who calls, and
+ * theirs go to the previous allocator. What they free was never ours, and
+ * finding that out only reads: entries of the table are single words, and no
+ * object of theirs has side-table bits.
  */
 #include "neve_python.h"
 
 #include <pthread.h>
+#include <string.h>
 
-static void *hook_malloc(void *ctx, size_t size)
+typedef enum served { OBJECT, MEM, SERVED } served;
+
+static const PyMemAllocatorDomain domains[SERVED] = {PYMEM_DOMAIN_OBJ, PYMEM_DOMAIN_MEM};
+static const neve_domain heap_domains[SERVED] = {NEVE_DOMAIN_OBJECT, NEVE_DOMAIN_RAW};
+
+static struct {
+    /* The largest request that is served without further questions, in bytes:
+     * 0 while Neve is not installed, or has to ask who calls. */
+    size_t direct_max;
+    bool serves;      /* Neve is installed, and the user did not ask for malloc */
+    bool asks;        /* some interpreter has a GIL of its own */
+    bool is_in_place; /* our functions are in the chain */
+    unsigned probed;  /* domains whose functions were called, while probing */
+    bool probes;
+    PyMemAllocatorEx previous[SERVED]; /* the allocators below ours */
+} allocator;
+
+static void set_direct(void)
 {
-    return neve_heap_alloc(ctx, NEVE_DOMAIN_OBJECT, size);
+    allocator.direct_max =
+        allocator.serves && !allocator.asks && !allocator.probes ? NEVE_SMALL_MAX : 0;
 }
 
-static void *hook_calloc(void *ctx, size_t count, size_t size)
+/* Whatever the fast path does not serve. */
+static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served which, size_t size)
 {
-    return neve_heap_calloc(ctx, NEVE_DOMAIN_OBJECT, count, size);
+    if (NEVE_UNLIKELY(allocator.probes))
+        allocator.probed |= 1u << which;
+    if (size <= NEVE_SMALL_MAX && allocator.serves &&
+        (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp))) {
+        void *block = neve_heap_alloc(heap, heap_domains[which], size);
+        if (block != NULL)
+            return block;
+    }
+    const PyMemAllocatorEx *previous = &allocator.previous[which];
+    return previous->malloc(previous->ctx, size);
 }
 
-static void hook_free(void *ctx, void *block)
+static inline void *malloc_in(neve_heap *heap, served which, size_t size)
 {
-    if (NEVE_UNLIKELY(!neve_heap_try_free(ctx, block)))
-        nvpy.previous.free(nvpy.previous.ctx, block);
+    if (allocator.direct_max > NEVE_SMALL_MAX)
+        __builtin_unreachable(); /* saves the heap's own comparison */
+    /* One comparison for both: a size of 0 wraps around. */
+    if (NEVE_LIKELY(size - 1 < allocator.direct_max)) {
+        void *block = neve_heap_alloc(heap, heap_domains[which], size);
+        if (NEVE_LIKELY(block != NULL))
+            return block;
+    }
+    return malloc_otherwise(heap, which, size);
 }
 
-static void *realloc_in(void *ctx, void *block, size_t size, bool is_retired)
+static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_t size)
 {
-    if (block == NULL)
-        return is_retired ? nvpy.previous.malloc(nvpy.previous.ctx, size) : hook_malloc(ctx, size);
-    if (NEVE_LIKELY(neve_heap_owns(ctx, block)))
-        return neve_heap_realloc(ctx, NEVE_DOMAIN_OBJECT, block, size);
-    void *moved = nvpy.previous.realloc(nvpy.previous.ctx, block, size);
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    if (bytes > NEVE_SMALL_MAX) {
+        /* The system knows which of its pages are zero. */
+        const PyMemAllocatorEx *previous = &allocator.previous[which];
+        return previous->calloc(previous->ctx, count, size);
+    }
+    void *block = malloc_in(heap, which, bytes);
+    return block == NULL ? NULL : memset(block, 0, bytes);
+}
+
+static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served which, void *block,
+                                                       size_t size)
+{
+    const PyMemAllocatorEx *previous = &allocator.previous[which];
+    void *moved = previous->realloc(previous->ctx, block, size);
     if (moved != NULL && moved != block)
-        neve_heap_try_free(ctx, block); /* not ours: only forgets its bits */
+        neve_heap_try_free(heap, block); /* not ours: only forgets its bits */
     return moved;
 }
 
-static void *hook_realloc(void *ctx, void *block, size_t size)
+static __attribute__((noinline)) void *realloc_moving(neve_heap *heap, served which, void *block,
+                                                      size_t old, size_t size)
 {
-    return realloc_in(ctx, block, size, false);
+    void *moved = malloc_in(heap, which, size);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, block, size < old ? size : old);
+    neve_heap_free(heap, block);
+    return moved;
 }
 
-static void *retired_malloc(void *ctx, size_t size)
+static inline void *realloc_in(neve_heap *heap, served which, void *block, size_t size)
 {
-    (void)ctx;
-    return nvpy.previous.malloc(nvpy.previous.ctx, size);
+    if (block == NULL)
+        return malloc_in(heap, which, size);
+    size_t old = neve_heap_usable_size(heap, block);
+    if (NEVE_UNLIKELY(old == 0))
+        return realloc_foreign(heap, which, block, size);
+    /* In place while the class fits, unless over a quarter would be lost. */
+    if (size <= old && size + old / 4 + NEVE_GRANULE > old)
+        return block;
+    return realloc_moving(heap, which, block, old, size);
 }
 
-static void *retired_calloc(void *ctx, size_t count, size_t size)
-{
-    (void)ctx;
-    return nvpy.previous.calloc(nvpy.previous.ctx, count, size);
-}
+/* flatten: the heap's fast paths become part of these functions, which CPython
+ * calls through pointers millions of times in a second. */
+#define HOOK __attribute__((flatten))
 
-static void *retired_realloc(void *ctx, void *block, size_t size)
+#define DEFINE_HOOKS(name, which)                                                                  \
+    static HOOK void *name##_malloc(void *heap, size_t size)                                       \
+    {                                                                                              \
+        return malloc_in(heap, which, size);                                                       \
+    }                                                                                              \
+    static void *name##_calloc(void *heap, size_t count, size_t size)                              \
+    {                                                                                              \
+        return calloc_in(heap, which, count, size);                                                \
+    }                                                                                              \
+    static void *name##_realloc(void *heap, void *block, size_t size)                              \
+    {                                                                                              \
+        return realloc_in(heap, which, block, size);                                               \
+    }                                                                                              \
+    static HOOK void name##_free(void *heap, void *block)                                          \
+    {                                                                                              \
+        if (NEVE_UNLIKELY(!neve_heap_try_free(heap, block)))                                       \
+            allocator.previous[which].free(allocator.previous[which].ctx, block);                  \
+    }
+
+DEFINE_HOOKS(object, OBJECT)
+DEFINE_HOOKS(mem, MEM)
+
+static bool is_ours(const PyMemAllocatorEx *functions)
 {
-    return realloc_in(ctx, block, size, true);
+    return functions->free == object_free || functions->free == mem_free;
 }
 
 static void after_fork_child(void)
@@ -69,73 +168,156 @@ static void after_fork_child(void)
         neve_heap_after_fork_child(nvpy.heap);
 }
 
-/* 1 if tracemalloc has its hooks in place, 0 if not, -1 with an exception. */
-static int is_tracing(void)
+/* ---- getting into the chain of allocators ---- */
+
+/* Our place in a domain's chain: `at` is the copy of the allocator that a layer
+ * of CPython's own keeps, or NULL if the domain has no such layers. */
+typedef struct place {
+    PyMemAllocatorEx *at;
+    PyMemAllocatorEx base; /* the allocator at that place now */
+    bool has_debug_hooks;
+} place;
+
+/* NULL, or why the functions of this domain cannot be put in place. */
+static const char *find_place(served which, place *p)
 {
-    PyObject *module = PyImport_ImportModule("_tracemalloc");
-    if (module == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_ImportError))
-            return -1;
-        PyErr_Clear();
-        return 0;
+    *p = (place){0};
+    PyMem_GetAllocator(domains[which], &p->base);
+    for (;;) {
+        PyMemAllocatorEx *below = NULL;
+        switch (nvpy_compat_allocator_layer(domains[which], &p->base, &below)) {
+        case NVPY_LAYER_BASE:
+            return NULL;
+        case NVPY_LAYER_DEBUG:
+            p->has_debug_hooks = true;
+            break;
+        case NVPY_LAYER_TRACER:
+            break;
+        case NVPY_LAYER_UNKNOWN:
+            if (is_ours(&p->base))
+                return NULL; /* see put_in_place: they were there before */
+            return "another tool has hooked Python's memory allocators (a memory profiler?), and "
+                   "would take neve's out while neve's blocks are in use: start it after neve, or "
+                   "stop it before neve.install()";
+        }
+        p->at = below;
+        p->base = *below;
     }
-    PyObject *result = PyObject_CallMethod(module, "is_tracing", NULL);
-    Py_DECREF(module);
-    int tracing = result == NULL ? -1 : PyObject_IsTrue(result);
-    Py_XDECREF(result);
-    return tracing;
+}
+
+static void set_place(served which, const place *p, const PyMemAllocatorEx *functions)
+{
+    /* The GIL is held, and both domains are used under it only. */
+    if (p->at != NULL) {
+        *p->at = *functions;
+    } else {
+        PyMemAllocatorEx copy = *functions;
+        PyMem_SetAllocator(domains[which], &copy);
+    }
+}
+
+/* Whether allocations of both domains arrive here. */
+static bool is_reached(void)
+{
+    allocator.probes = true;
+    allocator.probed = 0;
+    set_direct();
+    PyObject_Free(PyObject_Malloc(NEVE_GRANULE));
+    PyMem_Free(PyMem_Malloc(NEVE_GRANULE));
+    allocator.probes = false;
+    set_direct();
+    return allocator.probed == (1u << SERVED) - 1;
+}
+
+static bool create_heap(const place places[SERVED])
+{
+    neve_heap_options options = {.struct_size = sizeof options,
+                                 .object_starts = NVPY_OBJECT_STARTS};
+    /* The debug hooks put 16 bytes of their own in front of each block. */
+    if (places[OBJECT].has_debug_hooks)
+        options.object_starts <<= 1;
+    neve_status status = neve_heap_create(&options, &nvpy.heap);
+    if (status != NEVE_OK) {
+        nvpy_raise(status, "creating the heap");
+        return false;
+    }
+    if (pthread_atfork(NULL, NULL, after_fork_child) != 0) {
+        neve_heap_destroy(nvpy.heap);
+        nvpy.heap = NULL;
+        nvpy_raise(NEVE_ENOMEM, "registering a function for fork()");
+        return false;
+    }
+    return true;
+}
+
+static bool put_in_place(void)
+{
+    place places[SERVED];
+    for (served which = 0; which < SERVED; which++) {
+        const char *refusal = find_place(which, &places[which]);
+        if (refusal != NULL) {
+            PyErr_SetString(PyExc_RuntimeError, refusal);
+            return false;
+        }
+    }
+    if (nvpy.heap == NULL && !create_heap(places))
+        return false;
+    const PyMemAllocatorEx ours[SERVED] = {
+        {nvpy.heap, object_malloc, object_calloc, object_realloc, object_free},
+        {nvpy.heap, mem_malloc, mem_calloc, mem_realloc, mem_free},
+    };
+    for (served which = 0; which < SERVED; which++) {
+        allocator.previous[which] = places[which].base;
+        set_place(which, &places[which], &ours[which]);
+    }
+    if (!is_reached()) {
+        for (served which = 0; which < SERVED; which++)
+            set_place(which, &places[which], &places[which].base);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this interpreter's memory allocators are stacked in a way that neve does "
+                        "not know; neve cannot serve it");
+        return false;
+    }
+    allocator.is_in_place = true;
+    return true;
 }
 
 bool nvpy_allocator_install(void)
 {
-    int tracing = is_tracing();
-    if (tracing < 0)
-        return false;
-    if (tracing > 0) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "tracemalloc is tracing: its stop() would take neve's allocator out while "
-                        "neve's blocks are in use; call tracemalloc.stop() first, and "
-                        "tracemalloc.start() again after neve.install()");
-        return false;
-    }
-    if (nvpy.heap == NULL) {
-        neve_heap_options options = {.struct_size = sizeof options,
-                                     .object_starts = NVPY_OBJECT_STARTS};
-        neve_status status = neve_heap_create(&options, &nvpy.heap);
-        if (status != NEVE_OK) {
-            nvpy_raise(status, "creating the heap");
+    if (!allocator.is_in_place) {
+        if (!put_in_place())
             return false;
-        }
-        if (pthread_atfork(NULL, NULL, after_fork_child) != 0) {
-            neve_heap_destroy(nvpy.heap);
-            nvpy.heap = NULL;
-            nvpy_raise(NEVE_ENOMEM, "registering a function for fork()");
-            return false;
-        }
-    }
-    PyMemAllocatorEx current;
-    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &current);
-    if (!nvpy.is_hooked)
-        nvpy.previous = current;
-    else if (current.free != hook_free) {
+    } else if (!is_reached()) {
         PyErr_SetString(PyExc_RuntimeError,
-                        "another allocator hook was installed on top of neve's; remove it before "
-                        "neve.install()");
+                        "another tool has taken neve's functions out of Python's memory "
+                        "allocators; neve cannot be installed again in this process");
         return false;
     }
-    PyMemAllocatorEx ours = {nvpy.heap, hook_malloc, hook_calloc, hook_realloc, hook_free};
-    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &ours);
-    nvpy.is_hooked = true;
+    if (!nvpy_compat_watch_interpreters(nvpy_allocator_ask)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_RuntimeError, "an audit hook does not let neve add its own");
+        return false;
+    }
+    /* PYTHONMALLOC=malloc is a wish that is heeded: the program is run under a
+     * memory checker, or with a malloc of the user's choice. */
+    allocator.serves = !nvpy_compat_is_system_malloc(&allocator.previous[OBJECT]);
+    set_direct();
     return true;
+}
+
+void nvpy_allocator_ask(void)
+{
+    allocator.asks = true;
+    set_direct();
 }
 
 void nvpy_allocator_retire(void)
 {
-    PyMemAllocatorEx current;
-    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &current);
-    if (current.free != hook_free)
-        return; /* a profiler is on top: it goes on with our heap below it */
-    PyMemAllocatorEx retired = {nvpy.heap, retired_malloc, retired_calloc, retired_realloc,
-                                hook_free};
-    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &retired);
+    allocator.serves = false;
+    set_direct();
+}
+
+bool nvpy_allocator_serves(void)
+{
+    return allocator.serves;
 }

@@ -5,6 +5,7 @@
  */
 #include "neve_python.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #include "run.h"
@@ -111,14 +112,21 @@ static PyObject *heap_stats(void)
         blocks += stats.small_blocks[i];
         bytes += stats.small_bytes[i];
     }
+    size_t malloc_bytes = 0, malloc_cached_bytes = 0;
+#ifdef __GLIBC__
+    struct mallinfo2 system = mallinfo2();
+    malloc_bytes = system.uordblks + system.hblkhd;
+    malloc_cached_bytes = system.fordblks;
+#endif
     return Py_BuildValue(
-        "{s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "small_blocks", (Py_ssize_t)blocks,
-        "small_bytes", (Py_ssize_t)bytes, "large_blocks", (Py_ssize_t)stats.large_blocks,
-        "large_bytes", (Py_ssize_t)stats.large_bytes, "arenas", (Py_ssize_t)stats.arenas,
-        "arena_bytes", (Py_ssize_t)stats.arena_bytes, "pools_used", (Py_ssize_t)stats.pools_used,
-        "pools_cached", (Py_ssize_t)stats.pools_cached, "cached_bytes",
-        (Py_ssize_t)stats.cached_bytes, "returned_bytes", (Py_ssize_t)stats.returned_bytes,
-        "side_table_bytes", (Py_ssize_t)stats.side_table_bytes);
+        "{s:O,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n,s:n}", "serves",
+        nvpy_allocator_serves() ? Py_True : Py_False, "small_blocks", (Py_ssize_t)blocks,
+        "small_bytes", (Py_ssize_t)bytes, "arenas", (Py_ssize_t)stats.arenas, "arena_bytes",
+        (Py_ssize_t)stats.arena_bytes, "pools_used", (Py_ssize_t)stats.pools_used, "pools_cached",
+        (Py_ssize_t)stats.pools_cached, "cached_bytes", (Py_ssize_t)stats.cached_bytes,
+        "returned_bytes", (Py_ssize_t)stats.returned_bytes, "side_table_bytes",
+        (Py_ssize_t)stats.side_table_bytes, "malloc_bytes", (Py_ssize_t)malloc_bytes,
+        "malloc_cached_bytes", (Py_ssize_t)malloc_cached_bytes);
 }
 
 static PyObject *stats(PyObject *self, PyObject *unused)

@@ -4,7 +4,7 @@
  *
  *   module.c     what Python sees: install, uninstall, stats
  *   state.c      the state itself
- *   allocator.c  serves the object domain from Neve's heap
+ *   allocator.c  serves the object and mem domains from Neve's heap
  *   host.c       CPython's objects as a host of the collector
  *   lists.c      the generation lists, as far as there still are any
  *   takeover.c   the interpreter's own collections become ours
@@ -34,9 +34,6 @@ typedef struct nvpy_state {
     neve_collector *collector;
     PyInterpreterState *interp; /* NULL: not installed */
 
-    PyMemAllocatorEx previous; /* of the object domain */
-    bool is_hooked;            /* our allocator functions are in place */
-
     PyObject *callbacks;     /* the list that the program knows as gc.callbacks */
     PyObject *own_callbacks; /* the one that the interpreter walks instead */
     PyGC_Head hidden[NUM_GENERATIONS];
@@ -62,10 +59,16 @@ PyObject *nvpy_raise(neve_status status, const char *what);
 
 /* ---- allocator.c ---- */
 
-/* Puts our functions into the object domain; false with an exception set. */
+/* Puts our functions into the object and mem domains; false with an exception
+ * set. */
 bool nvpy_allocator_install(void);
 /* New blocks come from the previous allocator again; ours can still be freed. */
 void nvpy_allocator_retire(void);
+/* From now on there may be interpreters that do not share our GIL. */
+void nvpy_allocator_ask(void);
+/* Whether new small blocks come from the heap: installed, and not
+ * PYTHONMALLOC=malloc. */
+bool nvpy_allocator_serves(void);
 
 /* ---- host.c ---- */
 extern const neve_host nvpy_host;

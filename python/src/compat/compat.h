@@ -77,6 +77,25 @@ bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
 /* Detaches a weak reference from its referent without calling its callback. */
 void nvpy_compat_weakref_clear(PyWeakReference *weakref);
 
+/* What an allocator found in one of CPython's domains is. */
+typedef enum nvpy_layer {
+    NVPY_LAYER_BASE,    /* the interpreter's own allocator, or malloc */
+    NVPY_LAYER_DEBUG,   /* the debug hooks, on top of *below */
+    NVPY_LAYER_TRACER,  /* tracemalloc, on top of *below */
+    NVPY_LAYER_UNKNOWN, /* anybody else's */
+} nvpy_layer;
+nvpy_layer nvpy_compat_allocator_layer(PyMemAllocatorDomain domain,
+                                       const PyMemAllocatorEx *functions, PyMemAllocatorEx **below);
+/* Whether a base allocator passes everything on to malloc (PYTHONMALLOC=malloc). */
+bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base);
+
+/* Calls `on_own_gil` before the first interpreter with a GIL of its own is
+ * made, or at once if there is one. False, perhaps with an exception, if that
+ * cannot be watched. */
+bool nvpy_compat_watch_interpreters(void (*on_own_gil)(void));
+/* Whether the calling thread holds the GIL of `interp`. */
+bool nvpy_compat_shares_gil(PyInterpreterState *interp);
+
 /* The frames of a thread, taken away while a program runs as if at the bottom
  * of the stack. */
 typedef struct nvpy_hidden_frames {
