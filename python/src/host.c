@@ -42,8 +42,7 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
         PyTupleObject *tuple = object;
         traverse_items(tuple->ob_item, Py_SIZE(tuple), visit, arg, cursor);
     } else {
-        /* neve_visit_fn is visitproc but for the type of the object. */
-        (void)type->tp_traverse(object, (visitproc)(void (*)(void))visit, arg);
+        nvpy_compat_traverse(object, visit, arg);
     }
 }
 
@@ -283,10 +282,8 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
  * called are appended to *calls. False: no memory for that; some are left. */
 static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject **calls)
 {
-    if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(object)))
-        return true;
-    PyWeakReference **list = (PyWeakReference **)_PyObject_GET_WEAKREFS_LISTPTR(object);
-    while (*list != NULL) {
+    PyWeakReference **list = nvpy_compat_weakrefs(object);
+    while (list != NULL && *list != NULL) {
         PyWeakReference *weakref = *list;
         Py_INCREF(weakref);
         nvpy_compat_weakref_clear(weakref);
