@@ -17,8 +17,10 @@ static const char other_structures[] =
     "build neve with this interpreter's own headers";
 
 #if PY_VERSION_HEX >= 0x030d0000
-/* The interpreter says where its fields are, for debuggers (gh-106320, in 3.13).
- * They are compared with where this build expects those that it uses. */
+/* The interpreter says where its fields are, for debuggers (since 3.13). They are
+ * compared with where this build expects those that it uses. The size of the
+ * interpreter's state says nothing: its end depends on options, such as the JIT,
+ * that extensions do not get to know. */
 static const char *compare_offsets(void)
 {
     const _Py_DebugOffsets *offsets = &_PyRuntime.debug_offsets;
@@ -29,7 +31,6 @@ static const char *compare_offsets(void)
     const struct {
         uint64_t theirs, ours;
     } fields[] = {
-        {offsets->interpreter_state.size, sizeof(PyInterpreterState)},
         {offsets->interpreter_state.threads_head, offsetof(PyInterpreterState, threads.head)},
         {offsets->interpreter_state.gc, offsetof(PyInterpreterState, gc)},
         {offsets->interpreter_state.imports_modules, offsetof(PyInterpreterState, imports.modules)},
@@ -81,6 +82,31 @@ static const char *compare_build(void)
     return NULL;
 }
 
+static bool is_list(PyObject *object)
+{
+    return object != NULL && PyList_CheckExact(object);
+}
+
+/* Compares structures with what public functions say of them, from the first
+ * field to the last that is used. */
+static bool has_known_fields(PyInterpreterState *interp)
+{
+    const struct _gc_runtime_state *gc = nvpy_gc(interp);
+    PyObject *own_dict = PyInterpreterState_GetDict(interp); /* makes it, if need be */
+    if (gc->enabled != PyGC_IsEnabled() || !is_list(gc->callbacks) || !is_list(gc->garbage) ||
+        own_dict == NULL || interp->dict != own_dict)
+        return false;
+#if PY_VERSION_HEX >= 0x030c0000
+    PyTypeObject *type = nvpy_static_types(interp)->type;
+    PyObject *dict = type == NULL ? NULL : PyType_GetDict(type);
+    Py_XDECREF(dict);
+    return interp->imports.modules == PyImport_GetModuleDict() && dict != NULL &&
+           dict == nvpy_static_types(interp)->tp_dict;
+#else
+    return interp->modules == PyImport_GetModuleDict();
+#endif
+}
+
 const char *nvpy_compat_refusal(PyInterpreterState *interp)
 {
     if ((Py_Version >> 16) != (PY_VERSION_HEX >> 16))
@@ -98,16 +124,7 @@ const char *nvpy_compat_refusal(PyInterpreterState *interp)
 #endif
     if (refusal != NULL)
         return refusal;
-    /* Structures are compared with what the public functions say of them. */
-    struct _gc_runtime_state *gc = nvpy_gc(interp);
-    if (gc->enabled != PyGC_IsEnabled() || gc->callbacks == NULL ||
-        !PyList_CheckExact(gc->callbacks) || gc->garbage == NULL ||
-        !PyList_CheckExact(gc->garbage) ||
-#if PY_VERSION_HEX >= 0x030c0000
-        interp->imports.modules != PyImport_GetModuleDict())
-#else
-        interp->modules != PyImport_GetModuleDict())
-#endif
+    if (!has_known_fields(interp))
         return other_structures;
     for (int i = 0; i <= NUM_GENERATIONS; i++) {
         PyGC_Head *list = nvpy_list(interp, i);
@@ -115,9 +132,7 @@ const char *nvpy_compat_refusal(PyInterpreterState *interp)
         if (next == NULL || _PyGCHead_PREV(next) != list)
             return other_structures;
     }
-    if (gc->generation0 != nvpy_list(interp, 0))
-        return other_structures;
-    return NULL;
+    return nvpy_gc(interp)->generation0 == nvpy_list(interp, 0) ? NULL : other_structures;
 }
 
 static bool add_to_info(PyObject *info, const char *key, PyObject *found)

@@ -200,6 +200,24 @@ static inline void nvpy_compat_traverse(PyObject *object, neve_visit_fn visit, v
 
 /* ---- compat_roots.c ---- */
 
+#if PY_VERSION_HEX >= 0x030c0000
+/* Built-in static types have their dict and their subclasses in the interpreter
+ * (gh-94673), in an array. */
+#if PY_VERSION_HEX >= 0x030d0000
+typedef managed_static_type_state nvpy_static_type;
+#else
+typedef static_builtin_state nvpy_static_type;
+#endif
+static inline const nvpy_static_type *nvpy_static_types(const PyInterpreterState *interp)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return interp->types.builtins.initialized;
+#else
+    return interp->types.builtins;
+#endif
+}
+#endif
+
 /* Visits objects that are certainly alive: the interpreter's own references,
  * its threads' and their frames', and the contents of static types. */
 void nvpy_compat_visit_roots(PyInterpreterState *interp, neve_visit_fn visit, void *arg);

@@ -79,17 +79,15 @@ static void visit_static_type(PyTypeObject *type, neve_visit_fn visit, void *arg
 
 #if PY_VERSION_HEX >= 0x030c0000
 
-/* Built-in static types have their dict and their subclasses in the interpreter
- * (gh-94673); extensions' have them in the type, as before. */
+/* Extensions' static types have everything in the type, as before. */
 static void visit_static_types(PyInterpreterState *interp, neve_visit_fn visit, void *arg)
 {
 #if PY_VERSION_HEX >= 0x030d0000
     size_t count = interp->types.builtins.num_initialized;
-    managed_static_type_state *states = interp->types.builtins.initialized;
 #else
     size_t count = interp->types.num_builtins_initialized;
-    static_builtin_state *states = interp->types.builtins;
 #endif
+    const nvpy_static_type *states = nvpy_static_types(interp);
     for (size_t i = 0; i < count; i++)
         if (states[i].type != NULL)
             visit_type(states[i].type, states[i].tp_dict, states[i].tp_subclasses, visit, arg);
