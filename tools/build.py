@@ -64,7 +64,7 @@ def python_info(python):
     path = shutil.which(python)
     if path is None:
         raise BuildError(f"no interpreter '{python}': install python3 (make deps) or choose one "
-                         "with make PYTHON=/path/to/python3.11")
+                         "with make PYTHON=/path/to/python3")
     done = subprocess.run([path, "-B", "-E", str(ROOT / "tools/python_info.py")],
                           capture_output=True, text=True)
     if done.returncode != 0:
@@ -96,9 +96,12 @@ def run_quiet(command, env, what):
 
 
 def configure(preset, python=None, werror=False, extra=()):
-    """Bring build/PRESET up to date with the tree and the options; returns folder and environment.
+    """Bring the preset's folder up to date with the tree and the options; returns folder and
+    environment.
 
-    The stamp is removed first, so that a configuration that failed is begun afresh.
+    The folder is build/PRESET, or build/PRESET-<cache tag> for presets that hold the extension, so
+    that another interpreter rebuilds nothing.  The stamp is removed first, so that a configuration
+    that failed is begun afresh.
     """
     compiler, with_extension, options = PRESETS[preset]
     env = dict(os.environ)
@@ -107,7 +110,7 @@ def configure(preset, python=None, werror=False, extra=()):
     info = python_info(python) if with_extension and python else []
     options = list(options) + [f"-Dwerror={'true' if werror else 'false'}",
                                f"-Dpython={info[0] if info else ''}", *extra]
-    folder = BUILD / preset
+    folder = BUILD / (f"{preset}-{info[1]}" if info else preset)
     # A change of these needs a fresh folder (Meson caches them, and never forgets an option); a
     # change of the rest needs only another look.
     names = [option.split("=")[0] for option in options]
@@ -127,7 +130,7 @@ def configure(preset, python=None, werror=False, extra=()):
     if folder.exists():
         stamp_file.unlink(missing_ok=True)
     out = run_quiet(["meson", "setup", *mode, str(folder), str(ROOT), *options], env,
-                    f"configuring build/{preset}")
+                    f"configuring build/{folder.name}")
     for line in out.splitlines():
         # Meson has no built-in option for libFuzzer, whatever it recommends.
         if "WARNING:" in line and "fuzzer-no-link" not in line:
@@ -145,7 +148,7 @@ def compile_preset(preset, python=None, werror=False, targets=(), extra=()):
         if done.stdout.strip() != "ninja: no work to do.":
             sys.stderr.write(done.stdout)
         if done.returncode != 0:
-            raise BuildError(f"building build/{preset} failed")
+            raise BuildError(f"building build/{folder.name} failed")
     return folder
 
 

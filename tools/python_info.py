@@ -11,7 +11,7 @@ import os
 import sys
 import sysconfig
 
-SUPPORTED = [(3, 11)]
+SUPPORTED = [(3, 11), (3, 12), (3, 13), (3, 14), (3, 15)]
 
 
 def refusal():
@@ -22,6 +22,10 @@ def refusal():
     if name != "cpython" or tuple(sys.version_info[:2]) not in SUPPORTED:
         return "%s is %s %d.%d, Neve supports CPython %s: %s" % (
             sys.executable, name, sys.version_info[0], sys.version_info[1], supported, advice)
+    if (3, 14) <= tuple(sys.version_info[:3]) < (3, 14, 5):
+        # These have an incremental collector, whose lists of objects are others.
+        return "%s is CPython %d.%d.%d, of 3.14 Neve supports 3.14.5 and later: %s" % (
+            (sys.executable,) + tuple(sys.version_info[:3]) + (advice,))
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "%s is a free-threaded build, Neve needs the GIL: %s" % (sys.executable, advice)
     if hasattr(sys, "gettotalrefcount"):

@@ -86,7 +86,9 @@ typedef enum neve_weakref_pass {
      * call the callbacks of those that are not condemned themselves. */
     NEVE_WEAKREFS_BEFORE_FINALIZERS,
     /* After the finalizers, for what is still condemned: clear whatever a
-     * finalizer made since, without a callback. */
+     * finalizer made since, and whatever the first pass left, without a
+     * callback. Not called if no code ran, but for hosts that set
+     * `keeps_weakrefs`. */
     NEVE_WEAKREFS_AFTER_FINALIZERS,
 } neve_weakref_pass;
 
@@ -151,6 +153,9 @@ typedef struct neve_host {
      * verify the objects again. */
     size_t (*clear_weakrefs)(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
                              bool *ran_code);
+    /* The first pass of clear_weakrefs leaves weak references for finalizers to
+     * use: the second is called in any case. */
+    bool keeps_weakrefs;
     /* Runs finalizers, each once in the life of its object; *ran_code likewise. */
     void (*finalize)(void *ctx, void *const *objects, size_t n, bool *ran_code);
     /* Whether the object must not be reclaimed in a cycle, nor what it reaches. */

@@ -14,7 +14,8 @@ typedef struct replacement {
     const char *name;
     int flags; /* as the original must have them */
     PyCFunction ours;
-    PyCFunction original; /* NULL: not replaced */
+    PyCFunction ours_fast; /* for an original with METH_FASTCALL alone; or NULL */
+    PyCFunction original;  /* NULL: not replaced */
     PyMethodDef *definition;
 } replacement;
 
@@ -22,6 +23,7 @@ static PyObject *gc_collect(PyObject *self, PyObject *const *args, Py_ssize_t n,
 static PyObject *gc_get_objects(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                 PyObject *names);
 static PyObject *gc_get_referrers(PyObject *self, PyObject *args);
+static PyObject *gc_get_referrers_fast(PyObject *self, PyObject *const *args, Py_ssize_t n);
 static PyObject *gc_freeze(PyObject *self, PyObject *unused);
 static PyObject *gc_unfreeze(PyObject *self, PyObject *unused);
 static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused);
@@ -29,13 +31,14 @@ static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused);
 #define FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
 enum { COLLECT, GET_OBJECTS, GET_REFERRERS, FREEZE, UNFREEZE, GET_FREEZE_COUNT, REPLACEMENTS };
 static replacement replacements[REPLACEMENTS] = {
-    [COLLECT] = {"collect", METH_FASTCALL | METH_KEYWORDS, FUNCTION(gc_collect), NULL, NULL},
-    [GET_OBJECTS] = {"get_objects", METH_FASTCALL | METH_KEYWORDS, FUNCTION(gc_get_objects), NULL,
-                     NULL},
-    [GET_REFERRERS] = {"get_referrers", METH_VARARGS, gc_get_referrers, NULL, NULL},
-    [FREEZE] = {"freeze", METH_NOARGS, gc_freeze, NULL, NULL},
-    [UNFREEZE] = {"unfreeze", METH_NOARGS, gc_unfreeze, NULL, NULL},
-    [GET_FREEZE_COUNT] = {"get_freeze_count", METH_NOARGS, gc_get_freeze_count, NULL, NULL},
+    [COLLECT] = {"collect", METH_FASTCALL | METH_KEYWORDS, .ours = FUNCTION(gc_collect)},
+    [GET_OBJECTS] = {"get_objects", METH_FASTCALL | METH_KEYWORDS,
+                     .ours = FUNCTION(gc_get_objects)},
+    [GET_REFERRERS] = {"get_referrers", METH_VARARGS, gc_get_referrers,
+                       FUNCTION(gc_get_referrers_fast)},
+    [FREEZE] = {"freeze", METH_NOARGS, .ours = gc_freeze},
+    [UNFREEZE] = {"unfreeze", METH_NOARGS, .ours = gc_unfreeze},
+    [GET_FREEZE_COUNT] = {"get_freeze_count", METH_NOARGS, .ours = gc_get_freeze_count},
 };
 
 static bool is_ours(void)
@@ -157,10 +160,8 @@ static PyObject *gc_get_objects(PyObject *self, PyObject *const *args, Py_ssize_
     return to_list(&c);
 }
 
-static PyObject *gc_get_referrers(PyObject *self, PyObject *args)
+static PyObject *referrers_of(PyObject *args)
 {
-    if (!is_ours())
-        return replacements[GET_REFERRERS].original(self, args);
     if (PySys_Audit("gc.get_referrers", "(O)", args) < 0)
         return NULL;
     collected c = {.wanted = args};
@@ -169,6 +170,28 @@ static PyObject *gc_get_referrers(PyObject *self, PyObject *args)
     if (!c.failed)
         neve_collector_walk(nvpy.collector, 2, add_if_referrer, &c);
     return to_list(&c);
+}
+
+static PyObject *gc_get_referrers(PyObject *self, PyObject *args)
+{
+    return is_ours() ? referrers_of(args) : replacements[GET_REFERRERS].original(self, args);
+}
+
+static PyObject *gc_get_referrers_fast(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    if (!is_ours()) {
+        _PyCFunctionFast original =
+            (_PyCFunctionFast)(void (*)(void))replacements[GET_REFERRERS].original;
+        return original(self, args, n);
+    }
+    PyObject *tuple = PyTuple_New(n);
+    if (tuple == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < n; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    PyObject *result = referrers_of(tuple);
+    Py_DECREF(tuple);
+    return result;
 }
 
 /* ---- the permanent generation ---- */
@@ -184,7 +207,7 @@ static PyObject *gc_freeze(PyObject *self, PyObject *unused)
     if (status != NEVE_OK)
         return nvpy_raise(status, "gc.freeze()");
     for (int i = 0; i < NUM_GENERATIONS; i++)
-        nvpy_gc(nvpy.interp)->generations[i].count = 0;
+        nvpy_generation(nvpy.interp, i)->count = 0;
     Py_RETURN_NONE;
 }
 
@@ -216,6 +239,17 @@ static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused)
 
 /* ---- replacing ---- */
 
+static bool has_known_flags(const replacement *r)
+{
+    return r->definition->ml_flags == r->flags ||
+           (r->definition->ml_flags == METH_FASTCALL && r->ours_fast != NULL);
+}
+
+static PyCFunction ours_for(const replacement *r)
+{
+    return r->definition->ml_flags == r->flags ? r->ours : r->ours_fast;
+}
+
 bool nvpy_gcmodule_install(void)
 {
     PyObject *module = PyImport_ImportModule("gc");
@@ -224,8 +258,9 @@ bool nvpy_gcmodule_install(void)
     for (int i = 0; i < REPLACEMENTS; i++) {
         replacement *r = &replacements[i];
         PyObject *function = PyObject_GetAttrString(module, r->name);
-        if (function == NULL || !PyCFunction_CheckExact(function) ||
-            (r->definition = ((PyCFunctionObject *)function)->m_ml)->ml_flags != r->flags) {
+        bool is_function = function != NULL && PyCFunction_CheckExact(function);
+        r->definition = is_function ? ((PyCFunctionObject *)function)->m_ml : NULL;
+        if (!is_function || !has_known_flags(r)) {
             if (function != NULL)
                 PyErr_Format(PyExc_RuntimeError, "gc.%s is not the function that neve knows",
                              r->name);
@@ -239,7 +274,7 @@ bool nvpy_gcmodule_install(void)
     for (int i = 0; i < REPLACEMENTS; i++) {
         replacement *r = &replacements[i];
         r->original = r->definition->ml_meth;
-        r->definition->ml_meth = r->ours;
+        r->definition->ml_meth = ours_for(r);
     }
     return true;
 }
@@ -248,7 +283,7 @@ void nvpy_gcmodule_leave(void)
 {
     for (int i = 0; i < REPLACEMENTS; i++) {
         replacement *r = &replacements[i];
-        if (r->definition != NULL && r->definition->ml_meth == r->ours)
+        if (r->definition != NULL && r->definition->ml_meth == ours_for(r))
             r->definition->ml_meth = r->original;
     }
 }

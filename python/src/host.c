@@ -42,8 +42,7 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
         PyTupleObject *tuple = object;
         traverse_items(tuple->ob_item, Py_SIZE(tuple), visit, arg, cursor);
     } else {
-        /* neve_visit_fn is visitproc but for the type of the object. */
-        (void)type->tp_traverse(object, (visitproc)(void (*)(void))visit, arg);
+        nvpy_compat_traverse(object, visit, arg);
     }
 }
 
@@ -279,21 +278,24 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
                            objects[i]);
 }
 
-/* Detaches all weak references to `object`; those whose callbacks are to be
- * called are appended to *calls. False: no memory for that; some are left. */
-static bool clear_weakrefs_of(PyObject *object, bool with_callbacks, PyObject **calls)
+/* Detaches the weak references to `object`, in the first pass only those whose
+ * turn it is; those whose callbacks are to be called are appended to *calls
+ * unless that is NULL. False: no memory for that; some are left. */
+static bool clear_weakrefs_of(PyObject *object, bool keeps_plain, PyObject **calls)
 {
-    if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(object)))
-        return true;
-    PyWeakReference **list = (PyWeakReference **)_PyObject_GET_WEAKREFS_LISTPTR(object);
-    while (*list != NULL) {
-        PyWeakReference *weakref = *list;
+    PyWeakReference **list = nvpy_compat_weakrefs(object);
+    PyWeakReference *next;
+    for (PyWeakReference *weakref = list == NULL ? NULL : *list; weakref != NULL; weakref = next) {
+        next = weakref->wr_next;
+        bool has_callback = weakref->wr_callback != NULL;
+        if (keeps_plain && !has_callback)
+            continue;
         Py_INCREF(weakref);
         nvpy_compat_weakref_clear(weakref);
         /* A callback whose weak reference is garbage itself must not run: it
          * could reach objects that are about to be cleared. */
-        bool is_called = with_callbacks && weakref->wr_callback != NULL &&
-                         !neve_collector_is_condemned(nvpy.collector, weakref);
+        bool is_called =
+            calls != NULL && has_callback && !neve_collector_is_condemned(nvpy.collector, weakref);
         /* `collecting` is set: making the list starts no collection. */
         bool is_added = !is_called || ((*calls != NULL || (*calls = PyList_New(0)) != NULL) &&
                                        PyList_Append(*calls, (PyObject *)weakref) == 0);
@@ -329,17 +331,19 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
 {
     (void)ctx;
     bool is_first = pass == NEVE_WEAKREFS_BEFORE_FINALIZERS;
-    bool with_callbacks = is_first;
+    bool keeps_plain = is_first && nvpy_host.keeps_weakrefs;
     PyObject *calls = NULL;
+    PyObject **calls_at = is_first ? &calls : NULL;
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
-        /* A condemned weak reference must not be of use to a finalizer. */
-        if (is_first && PyWeakref_Check(object))
+        /* A condemned weak reference must not be of use to those who could
+         * reach what is cleared. */
+        if (is_first != nvpy_host.keeps_weakrefs && PyWeakref_Check(object))
             nvpy_compat_weakref_clear((PyWeakReference *)object);
-        while (!clear_weakrefs_of(object, with_callbacks, &calls)) {
+        while (!clear_weakrefs_of(object, keeps_plain, calls_at)) {
             *ran_code = true; /* sys.unraisablehook */
             PyErr_WriteUnraisable(NULL);
-            with_callbacks = false;
+            calls_at = NULL;
         }
     }
     size_t died = 0;
@@ -407,6 +411,7 @@ const neve_host nvpy_host = {
     .promote = host_promote,
     .condemn = host_condemn,
     .clear_weakrefs = host_clear_weakrefs,
+    .keeps_weakrefs = NVPY_PLAIN_WEAKREFS_LAST,
     .finalize = host_finalize,
     .is_uncollectable = host_is_uncollectable,
     .report_uncollectable = host_report_uncollectable,

@@ -49,14 +49,6 @@ void nvpy_list_merge_front(PyGC_Head *from, PyGC_Head *to)
     nvpy_list_init(from);
 }
 
-Py_ssize_t nvpy_list_count(const PyGC_Head *list)
-{
-    Py_ssize_t count = 0;
-    for (const PyGC_Head *at = _PyGCHead_NEXT(list); at != list; at = _PyGCHead_NEXT(at))
-        count++;
-    return count;
-}
-
 static void adopt(PyGC_Head *list, int generation)
 {
     PyGC_Head *next;

@@ -42,8 +42,8 @@ static PyObject *install(PyObject *self, PyObject *args)
         return NULL;
     }
     if (stress) {
-        nvpy.threshold = nvpy_gc(nvpy.interp)->generations[0].threshold;
-        nvpy_gc(nvpy.interp)->generations[0].threshold = 1;
+        nvpy.threshold = nvpy_generation(nvpy.interp, 0)->threshold;
+        nvpy_generation(nvpy.interp, 0)->threshold = 1;
     }
     Py_RETURN_NONE;
 }
@@ -60,8 +60,8 @@ static PyObject *uninstall(PyObject *self, PyObject *unused)
                         "another interpreter");
         return NULL;
     }
-    if (nvpy.threshold != 0 && nvpy_gc(nvpy.interp)->generations[0].threshold == 1)
-        nvpy_gc(nvpy.interp)->generations[0].threshold = nvpy.threshold;
+    if (nvpy.threshold != 0 && nvpy_generation(nvpy.interp, 0)->threshold == 1)
+        nvpy_generation(nvpy.interp, 0)->threshold = nvpy.threshold;
     nvpy.threshold = 0;
     nvpy_takeover_leave();
     nvpy_allocator_retire();

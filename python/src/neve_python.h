@@ -94,7 +94,6 @@ void nvpy_list_remove(PyGC_Head *head);
 /* Moves all of `from` to the end (the front) of `to`. */
 void nvpy_list_merge(PyGC_Head *from, PyGC_Head *to);
 void nvpy_list_merge_front(PyGC_Head *from, PyGC_Head *to);
-Py_ssize_t nvpy_list_count(const PyGC_Head *list);
 /* Old and permanent objects out of the interpreter's lists into the tables,
  * and back: afterwards CPython's own collector can work again. */
 void nvpy_lists_adopt(void);

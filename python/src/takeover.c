@@ -80,18 +80,6 @@ static void print_stop(const neve_collection *collection)
                        seconds);
 }
 
-static bool add_to_info(PyObject *info, const char *key, size_t found)
-{
-    PyObject *before = PyDict_GetItemString(info, key);
-    Py_ssize_t count = before == NULL ? 0 : PyLong_AsSsize_t(before);
-    PyObject *after = PyLong_FromSsize_t(count + (Py_ssize_t)found);
-    if (after == NULL)
-        return false;
-    int status = PyDict_SetItemString(info, key, after);
-    Py_DECREF(after);
-    return status == 0;
-}
-
 static void run_collection(int generation, PyObject *info)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
@@ -112,12 +100,9 @@ static void run_collection(int generation, PyObject *info)
     neve_collector_get_long_lived(nvpy.collector, &total, &pending);
     gc->long_lived_total = (Py_ssize_t)total;
     gc->long_lived_pending = (Py_ssize_t)pending;
-    gc->generation_stats[generation].collected += (Py_ssize_t)collection.collected;
-    gc->generation_stats[generation].uncollectable += (Py_ssize_t)collection.uncollectable;
     nvpy.last_found = (Py_ssize_t)(collection.collected + collection.uncollectable);
     nvpy.runs++;
-    if (!add_to_info(info, "collected", collection.collected) ||
-        !add_to_info(info, "uncollectable", collection.uncollectable))
+    if (!nvpy_compat_add_results(nvpy.interp, generation, &collection, info))
         PyErr_WriteUnraisable(NULL);
     if ((gc->debug & NVPY_DEBUG_STATS) != 0)
         print_stop(&collection);

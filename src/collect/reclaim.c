@@ -9,7 +9,7 @@
  *   4. if any code ran in 2 or 3, let go of what it took apart itself, and verify again: what a callback or finalizer
  *      revived goes back to the survivors
  *   5. then clear all weak references to what is still dead again: a finalizer may
- *      have made new ones, and the mutator must never be handed an object that
+ *      have made new ones (or the host has left some for finalizers to use), and the mutator must never be handed an object that
  *      is being cleared
  *   6. clear, and drop the references, in steps: from here on the mutator may
  *      run in between, for nothing leads to the condemned any more
@@ -92,7 +92,7 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     size_t revived = dead - still_dead;
     if (status != NEVE_OK)
         c->failed++;
-    if (ran_code && still_dead > 0 && c->host->clear_weakrefs != NULL)
+    if ((ran_code || c->host->keeps_weakrefs) && still_dead > 0 && c->host->clear_weakrefs != NULL)
         c->host->clear_weakrefs(c->ctx, objects, still_dead, NEVE_WEAKREFS_AFTER_FINALIZERS,
                                 &ran_code);
     nv_verify_finish(c);

@@ -86,6 +86,10 @@ static bool has_own_gil(PyInterpreterState *interp)
     return interp->ceval.own_gil != 0;
 }
 
+#if PY_VERSION_HEX < 0x030d0000
+#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet /* its name up to 3.12 */
+#endif
+
 bool nvpy_compat_shares_gil(PyInterpreterState *interp)
 {
     /* Both share the main interpreter's GIL, unless one has its own. */
