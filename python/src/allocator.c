@@ -25,7 +25,8 @@
  * from the creation of the first on, every allocation asks who calls, and
  * theirs go to the previous allocator. What they free was never ours, and
  * finding that out only reads: entries of the table are single words, and no
- * object of theirs has side-table bits.
+ * object of theirs has side-table bits. To know of that creation in time, and
+ * for nothing else, Neve also sees the calls of PyMem_RawCalloc.
  */
 #include "neve_python.h"
 
@@ -33,8 +34,10 @@
 #include <string.h>
 
 typedef enum served { OBJECT, MEM, SERVED } served;
+#define WATCHED SERVED /* the number of the raw domain beside these, when probing */
 
-static const PyMemAllocatorDomain domains[SERVED] = {PYMEM_DOMAIN_OBJ, PYMEM_DOMAIN_MEM};
+static const PyMemAllocatorDomain domains[SERVED + 1] = {PYMEM_DOMAIN_OBJ, PYMEM_DOMAIN_MEM,
+                                                         PYMEM_DOMAIN_RAW};
 static const neve_domain heap_domains[SERVED] = {NEVE_DOMAIN_OBJECT, NEVE_DOMAIN_RAW};
 
 static struct {
@@ -47,6 +50,8 @@ static struct {
     unsigned probed;  /* domains whose functions were called, while probing */
     bool probes;
     PyMemAllocatorEx previous[SERVED]; /* the allocators below ours */
+    size_t interpreter_bytes;
+    void *(*raw_calloc)(void *ctx, size_t count, size_t size); /* NULL: not watched */
 } allocator;
 
 static void set_direct(void)
@@ -157,9 +162,17 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
 DEFINE_HOOKS(object, OBJECT)
 DEFINE_HOOKS(mem, MEM)
 
-static bool is_ours(const PyMemAllocatorEx *functions)
+/* Called without the GIL, at the same time in several threads. */
+static void *watching_raw_calloc(void *ctx, size_t count, size_t size)
 {
-    return functions->free == object_free || functions->free == mem_free;
+    /* The debug hooks, above, add some bytes. */
+    if (count == 1 && size - allocator.interpreter_bytes < 128) {
+        allocator.asks = true;
+        set_direct();
+    }
+    if (NEVE_UNLIKELY(allocator.probes))
+        allocator.probed |= 1u << WATCHED;
+    return allocator.raw_calloc(ctx, count, size);
 }
 
 static void after_fork_child(void)
@@ -179,7 +192,7 @@ typedef struct place {
 } place;
 
 /* NULL, or why the functions of this domain cannot be put in place. */
-static const char *find_place(served which, place *p)
+static const char *find_place(unsigned which, place *p)
 {
     *p = (place){0};
     PyMem_GetAllocator(domains[which], &p->base);
@@ -194,8 +207,6 @@ static const char *find_place(served which, place *p)
         case NVPY_LAYER_TRACER:
             break;
         case NVPY_LAYER_UNKNOWN:
-            if (is_ours(&p->base))
-                return NULL; /* see put_in_place: they were there before */
             return "another tool has hooked Python's memory allocators (a memory profiler?), and "
                    "would take neve's out while neve's blocks are in use: start it after neve, or "
                    "stop it before neve.install()";
@@ -205,9 +216,9 @@ static const char *find_place(served which, place *p)
     }
 }
 
-static void set_place(served which, const place *p, const PyMemAllocatorEx *functions)
+static void set_place(unsigned which, const place *p, const PyMemAllocatorEx *functions)
 {
-    /* The GIL is held, and both domains are used under it only. */
+    /* The GIL is held, and the domains that we serve are used under it only. */
     if (p->at != NULL) {
         *p->at = *functions;
     } else {
@@ -216,17 +227,46 @@ static void set_place(served which, const place *p, const PyMemAllocatorEx *func
     }
 }
 
-/* Whether allocations of both domains arrive here. */
-static bool is_reached(void)
+/* In the raw domain only the pointer to one function changes: other threads may
+ * be calling the others. */
+static void watch_interpreters(void)
+{
+    place raw;
+    allocator.interpreter_bytes = nvpy_compat_interpreter_bytes();
+    if (allocator.interpreter_bytes == 0 || allocator.raw_calloc != NULL)
+        return;
+    if (find_place(WATCHED, &raw) != NULL) {
+        allocator.asks = true; /* slower, and safe: it cannot be watched for good */
+        return;
+    }
+    allocator.raw_calloc = raw.base.calloc;
+    PyMemAllocatorEx watching = raw.base;
+    watching.calloc = watching_raw_calloc;
+    set_place(WATCHED, &raw, &watching);
+}
+
+/* Which of the domains' calls arrive here, a bit for each. */
+static unsigned probe(void)
 {
     allocator.probes = true;
     allocator.probed = 0;
     set_direct();
     PyObject_Free(PyObject_Malloc(NEVE_GRANULE));
     PyMem_Free(PyMem_Malloc(NEVE_GRANULE));
+    if (allocator.raw_calloc != NULL)
+        PyMem_RawFree(PyMem_RawCalloc(1, NEVE_GRANULE));
     allocator.probes = false;
     set_direct();
-    return allocator.probed == (1u << SERVED) - 1;
+    return allocator.probed;
+}
+
+static bool is_reached(void)
+{
+    const unsigned both = (1u << SERVED) - 1;
+    unsigned reached = probe();
+    if (allocator.raw_calloc != NULL && (reached >> WATCHED & 1) == 0)
+        allocator.asks = true;
+    return (reached & both) == both;
 }
 
 static bool create_heap(const place places[SERVED])
@@ -270,6 +310,7 @@ static bool put_in_place(void)
         allocator.previous[which] = places[which].base;
         set_place(which, &places[which], &ours[which]);
     }
+    watch_interpreters();
     if (!is_reached()) {
         for (served which = 0; which < SERVED; which++)
             set_place(which, &places[which], &places[which].base);
@@ -293,22 +334,12 @@ bool nvpy_allocator_install(void)
                         "allocators; neve cannot be installed again in this process");
         return false;
     }
-    if (!nvpy_compat_watch_interpreters(nvpy_allocator_ask)) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_RuntimeError, "an audit hook does not let neve add its own");
-        return false;
-    }
+    allocator.asks |= nvpy_compat_has_own_gils();
     /* PYTHONMALLOC=malloc is a wish that is heeded: the program is run under a
      * memory checker, or with a malloc of the user's choice. */
     allocator.serves = !nvpy_compat_is_system_malloc(&allocator.previous[OBJECT]);
     set_direct();
     return true;
-}
-
-void nvpy_allocator_ask(void)
-{
-    allocator.asks = true;
-    set_direct();
 }
 
 void nvpy_allocator_retire(void)

@@ -3,21 +3,9 @@
  * The functions of the gc module that look at the lists of objects, or at what
  * CPython's collector found in them.
  *
- * They are replaced in the module's method definitions, not in its namespace,
- * so that programs that imported them earlier get ours as well. The
- * definitions are shared by all interpreters of the process: for any other
- * than ours the original is called.
+ * Each passes calls from other interpreters on to the original (methods.c).
  */
 #include "neve_python.h"
-
-typedef struct replacement {
-    const char *name;
-    int flags; /* as the original must have them */
-    PyCFunction ours;
-    PyCFunction ours_fast; /* for an original with METH_FASTCALL alone; or NULL */
-    PyCFunction original;  /* NULL: not replaced */
-    PyMethodDef *definition;
-} replacement;
 
 static PyObject *gc_collect(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
 static PyObject *gc_get_objects(PyObject *self, PyObject *const *args, Py_ssize_t n,
@@ -28,23 +16,17 @@ static PyObject *gc_freeze(PyObject *self, PyObject *unused);
 static PyObject *gc_unfreeze(PyObject *self, PyObject *unused);
 static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused);
 
-#define FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
 enum { COLLECT, GET_OBJECTS, GET_REFERRERS, FREEZE, UNFREEZE, GET_FREEZE_COUNT, REPLACEMENTS };
-static replacement replacements[REPLACEMENTS] = {
-    [COLLECT] = {"collect", METH_FASTCALL | METH_KEYWORDS, .ours = FUNCTION(gc_collect)},
+static nvpy_method replacements[REPLACEMENTS] = {
+    [COLLECT] = {"collect", METH_FASTCALL | METH_KEYWORDS, .ours = NVPY_FUNCTION(gc_collect)},
     [GET_OBJECTS] = {"get_objects", METH_FASTCALL | METH_KEYWORDS,
-                     .ours = FUNCTION(gc_get_objects)},
+                     .ours = NVPY_FUNCTION(gc_get_objects)},
     [GET_REFERRERS] = {"get_referrers", METH_VARARGS, gc_get_referrers,
-                       FUNCTION(gc_get_referrers_fast)},
+                       NVPY_FUNCTION(gc_get_referrers_fast)},
     [FREEZE] = {"freeze", METH_NOARGS, .ours = gc_freeze},
     [UNFREEZE] = {"unfreeze", METH_NOARGS, .ours = gc_unfreeze},
     [GET_FREEZE_COUNT] = {"get_freeze_count", METH_NOARGS, .ours = gc_get_freeze_count},
 };
-
-static bool is_ours(void)
-{
-    return nvpy.interp != NULL && PyInterpreterState_Get() == nvpy.interp;
-}
 
 static PyObject *call_fast(int which, PyObject *self, PyObject *const *args, Py_ssize_t n,
                            PyObject *names)
@@ -56,6 +38,8 @@ static PyObject *call_fast(int which, PyObject *self, PyObject *const *args, Py_
 
 static PyObject *gc_collect(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
+    if (!nvpy_is_ours())
+        return call_fast(COLLECT, self, args, n, names);
     uint64_t runs = nvpy.runs;
     PyObject *result = call_fast(COLLECT, self, args, n, names);
     if (result == NULL || !PyLong_CheckExact(result) || nvpy.runs == runs)
@@ -138,7 +122,7 @@ static PyObject *gc_get_objects(PyObject *self, PyObject *const *args, Py_ssize_
 {
     PyObject *argument = Py_None;
     Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    bool is_understood = is_ours() && n + named <= 1;
+    bool is_understood = nvpy_is_ours() && n + named <= 1;
     if (is_understood && named == 1 &&
         PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "generation") != 0)
         is_understood = false;
@@ -174,12 +158,12 @@ static PyObject *referrers_of(PyObject *args)
 
 static PyObject *gc_get_referrers(PyObject *self, PyObject *args)
 {
-    return is_ours() ? referrers_of(args) : replacements[GET_REFERRERS].original(self, args);
+    return nvpy_is_ours() ? referrers_of(args) : replacements[GET_REFERRERS].original(self, args);
 }
 
 static PyObject *gc_get_referrers_fast(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
-    if (!is_ours()) {
+    if (!nvpy_is_ours()) {
         _PyCFunctionFast original =
             (_PyCFunctionFast)(void (*)(void))replacements[GET_REFERRERS].original;
         return original(self, args, n);
@@ -198,7 +182,7 @@ static PyObject *gc_get_referrers_fast(PyObject *self, PyObject *const *args, Py
 
 static PyObject *gc_freeze(PyObject *self, PyObject *unused)
 {
-    if (!is_ours())
+    if (!nvpy_is_ours())
         return replacements[FREEZE].original(self, unused);
     /* Every list goes, whatever collection is the next. */
     nvpy.generation = NUM_GENERATIONS - 1;
@@ -213,7 +197,7 @@ static PyObject *gc_freeze(PyObject *self, PyObject *unused)
 
 static PyObject *gc_unfreeze(PyObject *self, PyObject *unused)
 {
-    if (!is_ours())
+    if (!nvpy_is_ours())
         return replacements[UNFREEZE].original(self, unused);
     neve_status status = neve_collector_unfreeze(nvpy.collector);
     if (status != NEVE_OK)
@@ -230,7 +214,7 @@ static int count_one(void *object, void *count)
 
 static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused)
 {
-    if (!is_ours())
+    if (!nvpy_is_ours())
         return replacements[GET_FREEZE_COUNT].original(self, unused);
     size_t count = 0; /* of those that are still tracked, as on stock */
     neve_collector_walk(nvpy.collector, 3, count_one, &count);
@@ -239,51 +223,12 @@ static PyObject *gc_get_freeze_count(PyObject *self, PyObject *unused)
 
 /* ---- replacing ---- */
 
-static bool has_known_flags(const replacement *r)
-{
-    return r->definition->ml_flags == r->flags ||
-           (r->definition->ml_flags == METH_FASTCALL && r->ours_fast != NULL);
-}
-
-static PyCFunction ours_for(const replacement *r)
-{
-    return r->definition->ml_flags == r->flags ? r->ours : r->ours_fast;
-}
-
 bool nvpy_gcmodule_install(void)
 {
-    PyObject *module = PyImport_ImportModule("gc");
-    if (module == NULL)
-        return false;
-    for (int i = 0; i < REPLACEMENTS; i++) {
-        replacement *r = &replacements[i];
-        PyObject *function = PyObject_GetAttrString(module, r->name);
-        bool is_function = function != NULL && PyCFunction_CheckExact(function);
-        r->definition = is_function ? ((PyCFunctionObject *)function)->m_ml : NULL;
-        if (!is_function || !has_known_flags(r)) {
-            if (function != NULL)
-                PyErr_Format(PyExc_RuntimeError, "gc.%s is not the function that neve knows",
-                             r->name);
-            Py_XDECREF(function);
-            Py_DECREF(module);
-            return false;
-        }
-        Py_DECREF(function);
-    }
-    Py_DECREF(module);
-    for (int i = 0; i < REPLACEMENTS; i++) {
-        replacement *r = &replacements[i];
-        r->original = r->definition->ml_meth;
-        r->definition->ml_meth = ours_for(r);
-    }
-    return true;
+    return nvpy_methods_replace("gc", replacements, REPLACEMENTS);
 }
 
 void nvpy_gcmodule_leave(void)
 {
-    for (int i = 0; i < REPLACEMENTS; i++) {
-        replacement *r = &replacements[i];
-        if (r->definition != NULL && r->definition->ml_meth == ours_for(r))
-            r->definition->ml_meth = r->original;
-    }
+    nvpy_methods_restore(replacements, REPLACEMENTS);
 }

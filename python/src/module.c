@@ -36,7 +36,7 @@ static PyObject *install(PyObject *self, PyObject *args)
         nvpy_allocator_retire();
         return NULL;
     }
-    if (!nvpy_gcmodule_install()) {
+    if (!nvpy_gcmodule_install() || !nvpy_sysmodule_install()) {
         nvpy_takeover_leave();
         nvpy_allocator_retire();
         return NULL;

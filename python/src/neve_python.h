@@ -8,7 +8,9 @@
  *   host.c       CPython's objects as a host of the collector
  *   lists.c      the generation lists, as far as there still are any
  *   takeover.c   the interpreter's own collections become ours
+ *   methods.c    replaces functions of built-in modules
  *   gcmodule.c   the functions of the gc module that look at the lists
+ *   sysmodule.c  those of sys that say how much memory is allocated
  *   run.c        runs programs for `python -m neve`
  *   compat/      what differs between versions
  *
@@ -64,8 +66,6 @@ PyObject *nvpy_raise(neve_status status, const char *what);
 bool nvpy_allocator_install(void);
 /* New blocks come from the previous allocator again; ours can still be freed. */
 void nvpy_allocator_retire(void);
-/* From now on there may be interpreters that do not share our GIL. */
-void nvpy_allocator_ask(void);
 /* Whether new small blocks come from the heap: installed, and not
  * PYTHONMALLOC=malloc. */
 bool nvpy_allocator_serves(void);
@@ -104,8 +104,29 @@ void nvpy_lists_give_back(void);
 bool nvpy_takeover_install(void); /* false with an exception set */
 void nvpy_takeover_leave(void);
 
-/* ---- gcmodule.c ---- */
+/* ---- methods.c ---- */
+
+#define NVPY_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
+
+typedef struct nvpy_method {
+    const char *name;
+    int flags; /* as the original must have them */
+    PyCFunction ours;
+    PyCFunction ours_fast; /* for an original with METH_FASTCALL alone; or NULL */
+    PyCFunction original;  /* NULL: not replaced */
+    PyMethodDef *definition;
+} nvpy_method;
+
+/* Whether the calling thread belongs to the interpreter that is ours. */
+bool nvpy_is_ours(void);
+/* All or none; false with an exception set. */
+bool nvpy_methods_replace(const char *module_name, nvpy_method *methods, size_t n);
+void nvpy_methods_restore(nvpy_method *methods, size_t n);
+
+/* ---- gcmodule.c, sysmodule.c ---- */
 bool nvpy_gcmodule_install(void); /* false with an exception set */
 void nvpy_gcmodule_leave(void);
+bool nvpy_sysmodule_install(void); /* false with an exception set */
+void nvpy_sysmodule_leave(void);
 
 #endif

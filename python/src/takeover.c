@@ -232,6 +232,7 @@ void nvpy_takeover_leave(void)
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
     neve_collector_drain(nvpy.collector);
     nvpy_gcmodule_leave();
+    nvpy_sysmodule_leave();
     nvpy_lists_give_back();
     if (gc->collecting) {
         /* The interpreter is walking our list, and would go on with the

@@ -11,10 +11,11 @@
  *
  * The swing: a program that fills and drops batches of memory in turn would pay
  * for each batch with system calls and page faults. So memory that is needed
- * again within NV_SWING_NS of being given back raises the bound by as much. At
- * the end of each period the swing sinks to the range in which the amount of
- * dirty memory really moved, but not by more than half. A program that frees
- * much once gives it back at once.
+ * again within NV_SWING_NS of being given back raises the bound by as much, up
+ * to NV_SWING_MAX_BYTES, which is what stays with a program that then falls
+ * idle. At the end of each period the swing sinks to the range in which the
+ * amount of dirty memory really moved, but not by more than half. A program
+ * that frees much once gives it back at once.
  *
  * After fork() the lists start empty: the child takes pools from arenas of its
  * own, and an inherited arena joins the lists when one of its pools empties.
@@ -25,6 +26,7 @@
 
 /* How soon memory must be needed again to count, and the length of a period. */
 #define NV_SWING_NS UINT64_C(1000000000)
+#define NV_SWING_MAX_BYTES ((size_t)8 << 20)
 
 static unsigned free_pools(const nv_chunk *chunk)
 {
@@ -127,7 +129,8 @@ static __attribute__((noinline)) void note_needed_again(neve_heap *heap)
         return;
     }
     heap->recent_pools--;
-    heap->swing_pools++;
+    if (heap->swing_pools < NV_SWING_MAX_BYTES >> NV_POOL_SHIFT)
+        heap->swing_pools++;
 }
 
 static size_t bound_pools(const neve_heap *heap)

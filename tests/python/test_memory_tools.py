@@ -398,10 +398,19 @@ def test_profilers(runner):
 
 def test_reading_allocator_state(runner):
     result = runner.neve_code(program("""
-        import sys
+        import sys, neve
         check()
-        assert sys.getallocatedblocks() >= 0
+        before = sys.getallocatedblocks()
+        kept = [str(i) * 3 for i in range(100000, 120000)]
+        after = sys.getallocatedblocks()
+        assert 20000 <= after - before < 20500, (before, after)
+        del kept
+        assert abs(sys.getallocatedblocks() - before) < 300
+        assert before > neve.stats()["heap"]["small_blocks"]
         sys._debugmallocstats()
+        neve.uninstall()
+        assert sys.getallocatedblocks() > 0
         assert sys.getsizeof([]) == 56 and sys.getsizeof(Node()) > 0
     """))
     assert result.out == ""
+    assert "Neve's heap" in result.err and "objects: " in result.err, result

@@ -213,11 +213,13 @@ nvpy_layer nvpy_compat_allocator_layer(PyMemAllocatorDomain domain,
 /* Whether a base allocator passes everything on to malloc (PYTHONMALLOC=malloc). */
 bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base);
 
-/* Calls `on_own_gil` before the first interpreter with a GIL of its own is
- * made, or at once if there is one. False, perhaps with an exception, if that
- * cannot be watched. */
-bool nvpy_compat_watch_interpreters(void (*on_own_gil)(void));
-/* Whether the calling thread holds the GIL of `interp`. */
+/* What the interpreter asks PyMem_RawCalloc for when it makes another one, in
+ * bytes and but for some bytes of padding, if that one may get a GIL of its own;
+ * 0 if none ever does. */
+size_t nvpy_compat_interpreter_bytes(void);
+/* Whether there are interpreters with a GIL of their own now. */
+bool nvpy_compat_has_own_gils(void);
+/* Whether the calling thread holds the GIL of `interp`, the main interpreter. */
 bool nvpy_compat_shares_gil(PyInterpreterState *interp);
 
 /* ---- compat_roots.c ---- */

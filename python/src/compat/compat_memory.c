@@ -63,13 +63,18 @@ bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base)
     }
 }
 
+/* PEP 684 (3.12): an interpreter may have a GIL of its own. Before that, all
+ * interpreters of a process share one. */
 #if PY_VERSION_HEX < 0x030c0000
 
-/* Before PEP 684 all interpreters of a process share one GIL. */
-bool nvpy_compat_watch_interpreters(void (*on_own_gil)(void))
+size_t nvpy_compat_interpreter_bytes(void)
 {
-    (void)on_own_gil;
-    return true;
+    return 0;
+}
+
+bool nvpy_compat_has_own_gils(void)
+{
+    return false;
 }
 
 bool nvpy_compat_shares_gil(PyInterpreterState *interp)
@@ -80,10 +85,31 @@ bool nvpy_compat_shares_gil(PyInterpreterState *interp)
 
 #else
 
-/* PEP 684 (3.12): an interpreter may have a GIL of its own. */
-static bool has_own_gil(PyInterpreterState *interp)
+/* (3.13 announces new interpreters to audit hooks no longer.) */
+size_t nvpy_compat_interpreter_bytes(void)
 {
-    return interp->ceval.own_gil != 0;
+#if PY_VERSION_HEX >= 0x030d0000
+    return (size_t)_PyRuntime.debug_offsets.interpreter_state.size;
+#else
+    return sizeof(PyInterpreterState);
+#endif
+}
+
+static bool shares_gil(PyInterpreterState *of, PyInterpreterState *with)
+{
+    /* An interpreter that shares the main one's allocator has said so before it
+     * gets a GIL; what it allocates until then is not ours to serve. */
+    return of == with ||
+           ((of->feature_flags & Py_RTFLAGS_USE_MAIN_OBMALLOC) != 0 && of->ceval.own_gil == 0);
+}
+
+bool nvpy_compat_has_own_gils(void)
+{
+    PyInterpreterState *at = PyInterpreterState_Head();
+    for (; at != NULL; at = PyInterpreterState_Next(at))
+        if (!shares_gil(at, PyInterpreterState_Main()))
+            return true;
+    return false;
 }
 
 #if PY_VERSION_HEX < 0x030d0000
@@ -92,36 +118,8 @@ static bool has_own_gil(PyInterpreterState *interp)
 
 bool nvpy_compat_shares_gil(PyInterpreterState *interp)
 {
-    /* Both share the main interpreter's GIL, unless one has its own. */
     PyThreadState *thread = PyThreadState_GetUnchecked();
-    return thread != NULL && (thread->interp == interp || !has_own_gil(thread->interp));
-}
-
-static void (*on_own_gil)(void);
-
-/* Which kind of GIL the new interpreter will have is not known yet. */
-static int on_event(const char *event, PyObject *arguments, void *data)
-{
-    (void)arguments;
-    (void)data;
-    if (strcmp(event, "cpython.PyInterpreterState_New") == 0)
-        on_own_gil();
-    return 0;
-}
-
-bool nvpy_compat_watch_interpreters(void (*callback)(void))
-{
-    PyInterpreterState *at = PyInterpreterState_Head();
-    for (; at != NULL; at = PyInterpreterState_Next(at))
-        if (has_own_gil(at) && at != PyInterpreterState_Main())
-            callback();
-    if (on_own_gil != NULL)
-        return true;
-    on_own_gil = callback;
-    if (PySys_AddAuditHook(on_event, NULL) == 0)
-        return true;
-    on_own_gil = NULL;
-    return false;
+    return thread != NULL && shares_gil(thread->interp, interp);
 }
 
 #endif
