@@ -257,7 +257,10 @@ def test_tracking_of_what_was_revived(runner, is_frozen):
 
 def test_freeze(runner):
     both(runner, """
-        log(gc.get_freeze_count())
+        def count():  # CPython 3.12 has some hundred immortal objects there
+            found = gc.get_freeze_count()
+            return found if found > 500 else 0
+        log(count())
         before = ring(5); kept = [[] for _ in range(1000)]
         gc.freeze()
         frozen = gc.get_freeze_count()
@@ -273,9 +276,9 @@ def test_freeze(runner):
         late = [ring(3), ring(3)]
         gc.freeze(); log(gc.get_freeze_count() > frozen - 500)
         gc.unfreeze()
-        log(gc.get_freeze_count(), ref() is not None)
-        log(gc.collect(), ref() is None, gc.get_freeze_count())
-        gc.freeze(); gc.freeze(); gc.unfreeze(); gc.unfreeze(); log(gc.get_freeze_count())
+        log(count(), ref() is not None)
+        log(gc.collect(), ref() is None, count())
+        gc.freeze(); gc.freeze(); gc.unfreeze(); gc.unfreeze(); log(count())
         young = [Node(i) for i in range(100)]
         gc.freeze(); gc.unfreeze()
         found = {id(o) for o in gc.get_objects(2)}
@@ -330,6 +333,8 @@ def test_freeze_inside_a_finalizer(runner):
 def edit_debug(text):
     """Figures that depend on what is loaded, and times."""
     text = re.sub(r"(objects in each generation:).*", r"\1 N N N", text)
+    # CPython 3.12 has some hundred immortal objects in the permanent generation.
+    text = re.sub(r"(objects in permanent generation:) \d{1,3}\b", r"\1 0", text)
     text = re.sub(r"(objects in permanent generation:) [1-9]\d*", r"\1 N", text)
     return re.sub(r"\d+\.\d+s elapsed", "T elapsed", text)
 
