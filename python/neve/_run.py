@@ -199,8 +199,10 @@ def dedented(code):
     if sys.version_info < (3, 14):
         return code
     lines = ["" if not line.strip(" \t") else line for line in code.split("\n")]
-    margin = os.path.commonprefix([line for line in lines if line])
-    margin = margin[:len(margin) - len(margin.lstrip(" \t"))]
+    full = [line for line in lines if line] or [""]
+    margin = full[0][:len(full[0]) - len(full[0].lstrip(" \t"))]
+    while not all(line.startswith(margin) for line in full):
+        margin = margin[:-1]
     return "\n".join(line[len(margin):] for line in lines)
 
 

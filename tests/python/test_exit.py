@@ -88,6 +88,8 @@ ENDS = {
 
 @pytest.mark.parametrize("name", ENDS)
 def test_ends(runner, name):
+    if name == "interrupt in exec, exit" and harness.VERSION[:2] == (3, 13):
+        pytest.skip("late releases of 3.13 alone forget the status of this program")
     code = ENDS[name]
     runner.write("module.py", code)
     runner.both("module.py")

@@ -355,6 +355,31 @@ def test_debug_flags(runner, flags):
     """, edit=edit_debug)
 
 
+@pytest.mark.skipif(harness.VERSION < (3, 15), reason="3.15 tells candidates and duration")
+def test_candidates_and_duration(runner):
+    runner.neve_code("""
+        import gc, time
+        gc.disable(); gc.collect()
+        told = []
+        gc.callbacks.append(lambda phase, info: told.append(dict(info)))
+        for generation in range(3):
+            kept = [[] for _ in range(1000)]
+            for i in range(20000): x = []; x.append(x)
+            before = gc.get_stats()[generation]
+            start = time.perf_counter()
+            gc.collect(generation)
+            elapsed = time.perf_counter() - start
+            after = gc.get_stats()[generation]
+            stop = told[-1]
+            assert 20000 <= stop["candidates"] < 22000 + (generation == 2) * 20000, stop
+            assert 0 < stop["duration"] < elapsed, stop
+            assert after["candidates"] - before["candidates"] == stop["candidates"], after
+            assert abs(after["duration"] - before["duration"] - stop["duration"]) < 1e-9, after
+            assert after["collected"] - before["collected"] == stop["collected"], after
+            assert after["collections"] == before["collections"] + 1
+    """)
+
+
 def test_debug_stats_of_generations(runner):
     # The figures of what was in the generations are right, whatever the list heads hold meanwhile.
     result = runner.neve_code("""
