@@ -77,22 +77,23 @@ def test_the_programs_borrow(runner):
 
 
 def test_more_than_the_host_notes(runner):
-    # A frame may borrow more references than are taken out one by one.
+    # A frame may borrow more references than are taken out one by one: 10 for each of 20 nodes.
+    # With four of the ten left in, the nodes, which have four other references, would be lost.
     runner.both_code("""
         import gc, weakref
         gc.disable()
         class Node: pass
         kept = []
         gc.collect()
-        names = [f"v{i}" for i in range(200)]
+        names = [f"v{i}" for i in range(20)]
         namespace = {"use": lambda *a: None}
         call = "(yield)"        # a call with many arguments would put them into a list
-        for i in range(0, 200, 10):
-            call = f"use({', '.join(names[i:i + 10])}, {call})"
+        for i in range(10):
+            call = f"use({', '.join(names)}, {call})"
         exec(f"def generator({', '.join(names)}, me):\\n    {call}\\n", namespace)
         def make():
             nodes = [Node() for _ in names]
-            kept.extend(nodes)
+            kept.extend(nodes * 4)
             cycle = []
             generator = namespace["generator"](*nodes, cycle)
             generator.send(None)
