@@ -224,9 +224,12 @@ def pytest_run(stage, python, folder, env):
     return tally
 
 
+def python_with_pytest():
+    return sys.executable if importlib.util.find_spec("pytest") else build.DEFAULT_PYTHON
+
+
 def tools_stage(stage, args):
-    python = sys.executable if importlib.util.find_spec("pytest") else build.DEFAULT_PYTHON
-    return pytest_run(stage, python, "tests/tools", clean_environment({}))
+    return pytest_run(stage, python_with_pytest(), "tests/tools", clean_environment({}))
 
 
 def pytest_stage(stage, args):
@@ -234,8 +237,10 @@ def pytest_stage(stage, args):
     is_debug = stage == "pytest-debug"
     package = build.package(args.python, is_debug, args.werror)
     env = clean_environment({"PYTHONPATH": str(package),
+                             "NEVE_TEST_PYTHON": shutil.which(args.python),
                              "NEVE_TEST_BUILD": "debug" if is_debug else "release"})
-    return pytest_run(stage, args.python, "tests/python", env)
+    # The tests start the interpreter under test, and need not be run by it.
+    return pytest_run(stage, python_with_pytest(), "tests/python", env)
 
 
 def fuzz_stage(stage, args):

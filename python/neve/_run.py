@@ -186,10 +186,24 @@ def take_working_directory():
 def fresh_main():
     """Put a new module in the place of ``__main__``, as the interpreter makes it at its start."""
     main = type(sys)("__main__")
-    main.__annotations__ = {}
+    if "__annotations__" in vars(sys.modules["__main__"]):  # up to Python 3.13
+        main.__annotations__ = {}
     main.__builtins__ = sys.modules["builtins"]
     main.__loader__ = sys.modules["_frozen_importlib"].BuiltinImporter
     sys.modules["__main__"] = main
+
+
+def dedented(code):
+    """What the interpreter makes of the text after -c (Python 3.14, gh-103998): without the white
+    space that all lines begin with; lines of white space become empty."""
+    if sys.version_info < (3, 14):
+        return code
+    lines = ["" if not line.strip(" \t") else line for line in code.split("\n")]
+    full = [line for line in lines if line] or [""]
+    margin = full[0][:len(full[0]) - len(full[0].lstrip(" \t"))]
+    while not all(line.startswith(margin) for line in full):
+        margin = margin[:-1]
+    return "\n".join(line[len(margin):] for line in lines)
 
 
 def greet():
@@ -222,7 +236,7 @@ def run(options):
     if options.kind == "module":
         return _neve.run_module(options.target, True)
     if options.kind == "code":
-        return _neve.run_string(options.target)
+        return _neve.run_string(dedented(options.target))
     if options.kind == "folder":
         return _neve.run_module("__main__", False)
     if options.kind == "stdin" and sys.stdin is not None and sys.stdin.isatty():

@@ -315,7 +315,7 @@ static size_t call_callbacks(PyObject *calls, bool *ran_code)
         PyObject *callback = Py_NewRef(weakref->wr_callback);
         PyObject *result = PyObject_CallOneArg(callback, (PyObject *)weakref);
         if (result == NULL)
-            PyErr_WriteUnraisable(callback);
+            nvpy_compat_unraisable_in_weakref(callback);
         else
             Py_DECREF(result);
         Py_DECREF(callback);

@@ -26,24 +26,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Tells Py_RunMain() that the program died of KeyboardInterrupt, as the runner
- * of `-m` does there. The flag is private; running a string that raises the
- * exception sets it on every version, and nothing else. */
-static void note_unhandled_interrupt(void)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *globals = PyDict_New();
-    if (globals != NULL) {
-        PyObject *result =
-            PyRun_StringFlags("raise KeyboardInterrupt", Py_file_input, globals, globals, NULL);
-        Py_XDECREF(result);
-        Py_DECREF(globals);
-    }
-    PyErr_Clear();
-    PyErr_Restore(type, value, traceback);
-}
-
 /* Opens for reading, not inherited by child programs. */
 static FILE *open_script(PyObject *path, PyObject *encoded)
 {
@@ -126,7 +108,7 @@ PyObject *nvpy_run_string(PyObject *Py_UNUSED(module), PyObject *args)
     /* The string is UTF-8 whatever an encoding comment in it says. */
     PyCompilerFlags flags = nvpy_compat_compiler_flags(PyCF_IGNORE_COOKIE);
     nvpy_hidden_frames hidden = nvpy_compat_frames_hide();
-    int failed = PyRun_SimpleStringFlags(PyBytes_AS_STRING(encoded), &flags);
+    int failed = nvpy_compat_run_command(PyBytes_AS_STRING(encoded), &flags);
     nvpy_compat_frames_show(&hidden);
     Py_DECREF(encoded);
     return PyLong_FromLong(failed != 0 ? 1 : 0);
@@ -156,7 +138,7 @@ PyObject *nvpy_run_module(PyObject *Py_UNUSED(module), PyObject *args)
     const bool exits = result == NULL && PyErr_ExceptionMatches(PyExc_SystemExit);
     if (result == NULL && !exits) {
         if (PyErr_Occurred() == PyExc_KeyboardInterrupt)
-            note_unhandled_interrupt();
+            nvpy_compat_note_unhandled_interrupt();
         PyErr_Print();
     }
     nvpy_compat_frames_show(&hidden);

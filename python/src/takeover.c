@@ -26,7 +26,7 @@ static void call_program(PyObject *phase, PyObject *info)
         PyObject *callback = Py_NewRef(PyList_GET_ITEM(nvpy.callbacks, i));
         PyObject *result = PyObject_Vectorcall(callback, arguments, 2, NULL);
         if (result == NULL)
-            PyErr_WriteUnraisable(callback);
+            nvpy_compat_unraisable_in_callback(callback);
         else
             Py_DECREF(result);
         Py_DECREF(callback);

@@ -14,8 +14,8 @@ import harness  # noqa: E402
 def pytest_sessionstart(session):
     if harness.package_folder() is None:
         pytest.exit("no built package of Neve for this interpreter, neither on PYTHONPATH nor in "
-                    f"build/python/{sys.implementation.cache_tag}: build it with make "
-                    f"PYTHON={sys.executable}", returncode=1)
+                    f"build/python/{harness.CACHE_TAG}: build it with make "
+                    f"PYTHON={harness.PYTHON}", returncode=1)
 
 
 @pytest.fixture

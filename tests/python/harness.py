@@ -2,11 +2,13 @@
 """Runs program texts on the stock interpreter and on Neve, in processes of their own, and compares.
 
 Nothing here or in the tests imports Neve into the process that runs the tests: a crash must be the
-result of a test, not the end of all of them.  The interpreter is the one that runs pytest; the
+result of a test, not the end of all of them.  The interpreter is the one that NEVE_TEST_PYTHON
+names, or else the one that runs pytest (older ones and newer ones have no pytest of their own); the
 package is found where PYTHONPATH says, or else where the build puts it.
 """
 
 import difflib
+import functools
 import os
 import pathlib
 import re
@@ -15,16 +17,37 @@ import sys
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PYTHON = sys.executable
+PYTHON = os.environ.get("NEVE_TEST_PYTHON") or sys.executable
 TIMEOUT_S = 120
 
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+# What Python 3.15 tells callbacks and in gc.get_stats(), beyond what can be compared.
+FIGURE = re.compile(r"'(candidates|duration)': [0-9][0-9.e-]*")
+
+
+@functools.lru_cache(maxsize=None)
+def ask(expression):
+    """The value of an expression in the interpreter under test, as text."""
+    return subprocess.run([PYTHON, "-I", "-c", f"import sys, importlib.util; print({expression})"],
+                          check=True, capture_output=True, text=True).stdout.strip()
+
+
+CACHE_TAG = ask("sys.implementation.cache_tag")
+#: Of the interpreter under test, like (3, 14, 5).
+VERSION = tuple(int(part) for part in ask("'%d.%d.%d' % sys.version_info[:3]").split("."))
+
+
+def has_module(name):
+    """Whether the interpreter under test can import this module; its tests are packaged apart."""
+    package = name.split(".")[0]
+    return ask(f"bool(importlib.util.find_spec({package!r}) and "
+               f"importlib.util.find_spec({name!r}))") == "True"
 
 
 def package_folder():
     """The folder to put on the search path so that ``import neve`` works, or None."""
     folders = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    folders.append(str(ROOT / "build/python" / sys.implementation.cache_tag))
+    folders.append(str(ROOT / "build/python" / CACHE_TAG))
     for folder in folders:
         package = pathlib.Path(folder).resolve() / "neve"
         if (package / "__init__.py").exists() and list(package.glob("_neve.*.so")):
@@ -51,12 +74,12 @@ def environment(changes=None, search_path=None):
 
 class Result:
     """How a process ended: ``status`` (negative: the signal), ``out`` and ``err``, without
-    addresses."""
+    addresses and other figures that differ from run to run."""
 
     def __init__(self, done):
         self.status = done.returncode
-        self.out = ADDRESS.sub("0xADDRESS", done.stdout)
-        self.err = ADDRESS.sub("0xADDRESS", done.stderr)
+        self.out, self.err = (FIGURE.sub(r"'\1': FIGURE", ADDRESS.sub("0xADDRESS", text))
+                              for text in (done.stdout, done.stderr))
 
     def text(self):
         return f"status {self.status}\n--- stdout\n{self.out}--- stderr\n{self.err}"

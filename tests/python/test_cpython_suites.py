@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """CPython's own tests of what Neve replaces: each test that passes on stock passes on Neve."""
 
-import importlib.util
 import json
 
+import harness
 import pytest
 
 SUITES = ["test_gc", "test_weakref", "test_generators", "test_descr", "test_dict"]
@@ -52,8 +52,8 @@ def outcomes(path):
     return found
 
 
-@pytest.mark.skipif(importlib.util.find_spec("test.test_gc") is None,
-                    reason="CPython's tests are missing: install libpython3.11-testsuite")
+@pytest.mark.skipif(not harness.has_module("test.test_gc"),
+                    reason="CPython's tests are missing: install libpython3-testsuite")
 @pytest.mark.parametrize("suite", SUITES)
 def test_suite(runner, suite):
     driver = runner.script(DRIVER)
@@ -71,8 +71,8 @@ def test_suite(runner, suite):
 
 def test_the_regression_test_runner(runner):
     # `python -m test` replaces, counts and forks much by itself.
-    if importlib.util.find_spec("test.test_gc") is None:
-        pytest.skip("CPython's tests are missing: install libpython3.11-testsuite")
+    if not harness.has_module("test.test_gc"):
+        pytest.skip("CPython's tests are missing: install libpython3-testsuite")
     result = runner.neve("-m", "test", "test_tuple", "test_iter", "test_set", "test_list",
                          timeout=600)
     assert result.status == 0, result

@@ -88,6 +88,8 @@ ENDS = {
 
 @pytest.mark.parametrize("name", ENDS)
 def test_ends(runner, name):
+    if name == "interrupt in exec, exit" and harness.VERSION[:2] == (3, 13):
+        pytest.skip("late releases of 3.13 alone forget the status of this program")
     code = ENDS[name]
     runner.write("module.py", code)
     runner.both("module.py")
@@ -172,6 +174,11 @@ def test_garbage_at_exit(runner):
     """)
 
 
+def in_any_order(text):
+    # A full collection finalizes in the order of addresses.
+    return "\n".join(sorted(text.splitlines()))
+
+
 def test_garbage_at_exit_after_an_exception(runner):
     runner.both_code("""
         import gc
@@ -184,7 +191,7 @@ def test_garbage_at_exit_after_an_exception(runner):
                 raise ValueError("deep")
             f(n - 1)
         f(3)
-    """, status=1)
+    """, status=1, edit=in_any_order)
 
 
 def test_finalizers_at_exit_that_raise_and_allocate(runner):

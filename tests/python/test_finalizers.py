@@ -2,7 +2,6 @@
 """Finalizers, resurrection, weak references and their callbacks, legacy tp_del: the logs of each
 program must be those of stock."""
 
-import importlib.util
 
 import harness
 import pytest
@@ -477,8 +476,8 @@ LEGACY = {
 }
 
 
-@pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None,
-                    reason="_testcapi is missing: install libpython3.11-testsuite")
+@pytest.mark.skipif(not harness.has_module("_testcapi"),
+                    reason="_testcapi is missing: install libpython3-testsuite")
 @pytest.mark.parametrize("name", LEGACY)
 @pytest.mark.parametrize("arguments", [(), ("verbose",)])
 def test_legacy_finalizers(runner, name, arguments):

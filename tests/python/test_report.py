@@ -67,7 +67,7 @@ def test_json(runner):
         generation["longest_pause_ns"] for generation in collector["generations"])
     assert collector["pause_total_ns"] == sum(
         generation["time_ns"] for generation in collector["generations"])
-    assert heap["small_bytes"] > 20000 * (64 + 232) and heap["small_blocks"] > 40000
+    assert heap["small_bytes"] > 20000 * (64 + 88) and heap["small_blocks"] > 40000
     assert heap["arena_bytes"] >= heap["small_bytes"]
     assert heap["side_table_bytes"] > 0 and heap["arenas"] > 0 and heap["pools_used"] > 0
     assert figures["process"]["peak_rss_bytes"] > heap["small_bytes"]

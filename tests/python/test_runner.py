@@ -4,7 +4,6 @@ kinds of programs.  How programs end is in test_exit.py."""
 
 import os
 import subprocess
-import venv
 import zipfile
 
 import harness
@@ -16,7 +15,8 @@ SHOW_START = """
     print(sys.path)
     print(__name__, list(globals()))
     print(repr(__doc__), __package__, __spec__, __loader__.__class__, __builtins__)
-    print(globals().get("__file__"), globals().get("__cached__"), __annotations__)
+    print(globals().get("__file__"), globals().get("__cached__"),
+          globals().get("__annotations__"))
     import __main__
     print(__main__.__dict__ is globals(), sys.modules["__main__"] is __main__)
 """
@@ -76,7 +76,8 @@ def test_interpreter_options(runner, interpreter, tmp_path):
 
 def test_isolated_in_a_virtual_environment(runner, tmp_path_factory):
     folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=False)
+    subprocess.run([harness.PYTHON, "-m", "venv", "--without-pip", folder], check=True,
+                   env=harness.environment())
     python = folder / "bin/python3"
     site = next((folder / "lib").iterdir()) / "site-packages"
     (site / "neve.pth").write_text(f"{harness.package_folder()}\n")
@@ -173,8 +174,8 @@ def test_folders_and_archives(runner):
 
 def test_compiled_script(runner):
     path = runner.write("module.py", SHOW_START)
-    import py_compile
-    py_compile.compile(str(path), cfile=str(runner.folder / "compiled.pyc"))
+    runner.stock("-c", "import py_compile, sys; py_compile.compile(sys.argv[1], sys.argv[2])",
+                 path, "compiled.pyc")
     assert runner.both("compiled.pyc", "a").status == 0
     (runner.folder / "bad.pyc").write_bytes(b"not bytecode at all, whatever the name says")
     runner.both("bad.pyc")

@@ -188,6 +188,29 @@ void nvpy_compat_unraisable_in_clear(PyObject *object)
 #endif
 }
 
+/* 3.14 says what it was doing rather than only what it called (gh-130163). */
+#if PY_VERSION_HEX >= 0x030e0000
+void nvpy_compat_unraisable_in_weakref(PyObject *callback)
+{
+    PyErr_FormatUnraisable("Exception ignored on calling weakref callback %R", callback);
+}
+
+void nvpy_compat_unraisable_in_callback(PyObject *callback)
+{
+    PyErr_FormatUnraisable("Exception ignored while calling GC callback %R", callback);
+}
+#else
+void nvpy_compat_unraisable_in_weakref(PyObject *callback)
+{
+    PyErr_WriteUnraisable(callback);
+}
+
+void nvpy_compat_unraisable_in_callback(PyObject *callback)
+{
+    PyErr_WriteUnraisable(callback);
+}
+#endif
+
 /* Managed weak references lie before the object, at a negative offset, since
  * 3.12 (gh-95245). What is tracked is no static type, whose list is elsewhere. */
 PyWeakReference **nvpy_compat_weakrefs(PyObject *object)

@@ -9,6 +9,7 @@
  *   compat_frames.c      frames: what they hold, hiding and showing them
  *   compat_memory.c      stacked allocators, and who shares the GIL
  *   compat_roots.c       what is certainly alive
+ *   compat_run.c         running what follows the option -c
  *   compat_traverse.c    references that are reported but not counted
  *
  * An extension module that is built for one version is loaded by another only
@@ -125,9 +126,12 @@ PyCompilerFlags nvpy_compat_compiler_flags(int flags);
 /* Whether the interpreter is on its way out. */
 bool nvpy_compat_is_finalizing(void);
 
-/* Reports the current exception through sys.unraisablehook, as CPython's
- * collector does when a type's tp_clear fails. */
+/* Report the current exception through sys.unraisablehook, as CPython's collector
+ * does when a type's tp_clear, the callback of a weak reference, or one of
+ * gc.callbacks fails. */
 void nvpy_compat_unraisable_in_clear(PyObject *object);
+void nvpy_compat_unraisable_in_weakref(PyObject *callback);
+void nvpy_compat_unraisable_in_callback(PyObject *callback);
 
 /* ---- weak references (compat.c) ---- */
 
@@ -184,6 +188,16 @@ typedef struct nvpy_hidden_frames {
 } nvpy_hidden_frames;
 nvpy_hidden_frames nvpy_compat_frames_hide(void);
 void nvpy_compat_frames_show(const nvpy_hidden_frames *hidden);
+
+/* ---- compat_run.c ---- */
+
+/* Runs the string as the interpreter does after -c: in __main__, printing what it
+ * raises. Does not return on SystemExit. */
+int nvpy_compat_run_command(const char *source, PyCompilerFlags *flags);
+
+/* Tells Py_RunMain() that the program died of KeyboardInterrupt, as the runner of
+ * `-m` does there. */
+void nvpy_compat_note_unhandled_interrupt(void);
 
 /* ---- compat_traverse.c ---- */
 
