@@ -69,6 +69,10 @@ class FetchError(Exception):
     """Carries one line for the user."""
 
 
+class NoNetwork(FetchError):
+    """Nothing else need be tried."""
+
+
 def run(command, what, env=None):
     """Run a command; its output is shown only when it fails."""
     try:
@@ -145,8 +149,9 @@ class Apt:
         """Read the suites' lists; one that the archive lacks is no error."""
         _, output = self.call("apt-get", "update")
         if not glob.glob(f"{self.folder}/lists/*_Packages*"):
-            sys.stderr.write(output)
-            raise FetchError("no list of packages could be read: is there a network?")
+            sys.stderr.write("".join(line for line in output.splitlines(True)
+                                     if line.startswith(("E:", "W:"))))
+            raise NoNetwork("no list of packages could be read: is there a network?")
 
     def available(self):
         """Minor versions with a test suite in some suite."""
@@ -313,6 +318,11 @@ def main():
             except FetchError as error:
                 sys.stderr.write(f"neve: {error}\n")
                 failures += 1
+                if isinstance(error, NoNetwork):
+                    break
+        # Kept for the next try only: lists and packages take as much room as a tree.
+        if not failures and (into / "apt").exists():
+            shutil.rmtree(into / "apt")
     return 1 if failures else 0
 
 

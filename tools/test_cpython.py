@@ -285,7 +285,7 @@ def choose(names, wanted):
 class Store:
     """The results file: runs of test files by configuration, written whole after each change."""
 
-    def __init__(self, folder, marks, fresh=False):
+    def __init__(self, folder, marks, fresh=False, keep_stock=False):
         self.path = folder / "results.json"
         self.lock = threading.Lock()
         self.dropped = []
@@ -297,6 +297,10 @@ class Store:
                 data = {}
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             data = {"format": FORMAT, "marks": {}, "runs": {}}
+        if keep_stock:
+            for configuration in marks:
+                if configuration != "stock":
+                    data["runs"].pop(configuration, None)
         # Results hold for what they were made with; stock's outlive a new build of Neve.
         for configuration, mark in marks.items():
             if data["marks"].get(configuration) != mark:
@@ -329,7 +333,16 @@ class Suite:
         self.folder = folder
         self.timeout_s = timeout_s
         self.children = children
+        self.running = set()
         (folder / "logs").mkdir(parents=True, exist_ok=True)
+
+    def stop(self):
+        """End what is running, children included, and take no results of it."""
+        for pid in list(self.running):
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def names(self):
         done = subprocess.run([self.python, "-m", "test", "--list-tests"], text=True,
@@ -373,18 +386,29 @@ class Suite:
                 process = subprocess.Popen([*command, name], cwd=home, stdout=output,
                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                            env=self.environment(configuration, home),
-                                           start_new_session=True, preexec_fn=no_core)
+                                           start_new_session=True, preexec_fn=as_in_a_terminal)
+                self.running.add(process.pid)
                 status = wait(process, self.timeout_s)
+                self.running.discard(process.pid)
             text = log.read_text(encoding="utf-8", errors="replace")
             result = read_run(status, text, report)
         finally:
             shutil.rmtree(home, ignore_errors=True)
         result["seconds"] = round(time.monotonic() - start, 1)
+        result["limit_s"] = self.timeout_s
         return result
 
+    def is_final(self, result):
+        """Whether a result from the store holds: a time-out does for limits up to its own."""
+        return result is not None and (result["state"] != "timed out"
+                                       or result["limit_s"] >= self.timeout_s)
 
-def no_core():
+
+def as_in_a_terminal():
+    """What a shell in the background or nohup ignores, tests send to themselves."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait(process, timeout_s):
@@ -411,11 +435,11 @@ def wait(process, timeout_s):
 def run_file(suite, store, name, configuration, say):
     """Stock and Neve for one file, with what is in the store left out, then reruns."""
     stock = store.get("stock", name)
-    if stock is None:
+    if not suite.is_final(stock):
         stock = suite.run(name, "stock")
         store.put("stock", name, stock)
     kept = store.get(configuration, name)
-    if kept is None:
+    if kept is None or not suite.is_final(kept["run"]):
         kept = {"run": suite.run(name, configuration), "reruns": None}
         store.put(configuration, name, kept)
     worse = compare(stock, kept["run"])
@@ -433,7 +457,8 @@ def run_file(suite, store, name, configuration, say):
                            for one in ("stock", configuration)])
         kept = dict(kept, reruns=reruns)
         store.put(configuration, name, kept)
-    different, flaky = judge(worse, kept["reruns"] or [])
+    different, flaky = judge([dict(item, file=short(name)) for item in worse],
+                             kept["reruns"] or [])
     run = kept["run"]
     mark = f"  {len(different)} differ, {len(flaky)} flaky" if worse else ""
     say(f"{short(name):34} stock {stock['state']:9} {stock['seconds']:6.1f} s"
@@ -526,7 +551,10 @@ def arguments():
     parser.add_argument("--timeout", type=int, default=900, metavar="S",
                         help="seconds for a test file, default 900")
     parser.add_argument("--fresh", action="store_true", help="forget the results that are there")
+    parser.add_argument("--keep-stock", action="store_true",
+                        help="forget those of Neve only")
     parser.add_argument("--debug", action="store_true", help="the extension with NEVE_DEBUG=3")
+    parser.add_argument("--werror", action="store_true", help="compiler warnings are errors")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     args = parser.parse_args()
     if args.jobs < 1 or args.timeout < 1:
@@ -536,12 +564,14 @@ def arguments():
 
 def main():
     parser, args = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def say(text):
         print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
 
     python, _, version = build.python_info(args.python)[:3]
-    package = build.package(args.python, args.debug).resolve()
+    package = build.package(args.python, args.debug, args.werror).resolve()
     folder = RESULTS / version
     configuration = "neve" + ("-debug" if args.debug else "") + \
         ("-stress" if args.stress else "") + ("-children" if args.children else "")
@@ -574,7 +604,7 @@ def main():
     status = pathlib.Path(python).resolve().stat()
     base = [python, version, status.st_size, status.st_mtime_ns, FLAGS, args.children]
     store = Store(folder, {"stock": base, configuration: [*base, fingerprint(package)]},
-                  args.fresh)
+                  args.fresh, args.keep_stock)
     for name in store.dropped:
         say(f"the results of {name} are of another build and are made anew")
 
@@ -587,9 +617,11 @@ def main():
                 one, other = future.result()
                 different += one
                 flaky += other
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        except KeyboardInterrupt:
+            # Threads cannot be interrupted; their results so far are kept.
+            store.lock.acquire()
+            suite.stop()
+            os._exit(130)
 
     different, expected, used = split_expected(different, configuration, EXPECTED)
     ran = {short(name).split(".")[0] for name in names}
@@ -628,5 +660,4 @@ if __name__ == "__main__":
         sys.stderr.write(f"neve: {error}\n")
         sys.exit(1)
     except KeyboardInterrupt:
-        # Threads wait for test files; their process groups end with them.
-        os._exit(130)
+        sys.exit(130)
