@@ -13,6 +13,7 @@ nothing differs, 1 something does or could not be run, 2 the command line is wro
 """
 
 import argparse
+import collections
 import concurrent.futures
 import fnmatch
 import hashlib
@@ -52,10 +53,10 @@ MEMORY = """
     test_sys test_sys_setprofile test_fork1 test_thread test_threading test_threading_local
     test_threadedtempfile test_atexit test_capi test_embed test_faulthandler test_io test_ctypes
     test_copy test_pickle test_marshal test_functools test_itertools test_operator test_sort
-    test_heapq test_call test_extcall test_opcache test_monitoring test_free_threading
-    test__xxsubinterpreters test_interpreters test__interpreters test_import test_module
+    test_heapq test_call test_extcall test_opcache test_monitoring
+    test__xxsubinterpreters test_interpreters test__interpreters test_module
     test_typing test_types test_unpack test_scope test_long test_unicode test_str test_re
-    test_json test_xml_etree_c test_pyexpat test_sqlite3 test_struct test_zlib test_mmap
+    test_xml_etree_c test_pyexpat test_sqlite3 test_struct test_zlib test_mmap
 """.split()
 
 # Of these each collection at a young threshold of 1 takes very long, or they test thresholds.
@@ -65,8 +66,10 @@ NOT_UNDER_STRESS = {
     "test_xml_etree_c": "makes millions of objects: hours",
 }
 
-# Differences that are documented and cannot be avoided: test id (a pattern), configurations (a
-# pattern), reason.  One that does not show in a run of its test file is reported.
+# Differences that are documented and cannot be avoided.  `test` is a test id, `configurations` what
+# --json calls "configuration", `versions` 3.11 and so on: patterns all three.  An entry that does
+# not show in a run of its test file is reported, and is a failure.
+Expected = collections.namedtuple("Expected", "test configurations versions reason")
 EXPECTED = []
 
 GOOD = ("passed", "expected failure")
@@ -255,20 +258,27 @@ def is_bad(result, test):
     return outcome in BAD
 
 
-def split_expected(items, configuration, expected):
-    """Take out of `items` what the table expects: (rest, expected items, entries that matched)."""
+def split_expected(items, expected):
+    """Take out of `items` what the entries expect: (rest, expected items, entries that matched)."""
     rest, known, used = [], [], set()
     for item in items:
         for entry in expected:
-            pattern, configurations, reason = entry
-            if (fnmatch.fnmatchcase(item["test"], pattern)
-                    and fnmatch.fnmatchcase(configuration, configurations)):
-                known.append(dict(item, reason=reason))
+            if fnmatch.fnmatchcase(item["test"], entry.test):
+                known.append(dict(item, reason=entry.reason))
                 used.add(entry)
                 break
         else:
             rest.append(item)
     return rest, known, used
+
+
+def expected_of(configuration, minor, names, table):
+    """The entries of the table that hold for a run of these test files."""
+    ran = {short(name).split(".")[0] for name in names}
+    return [entry for entry in table
+            if fnmatch.fnmatchcase(configuration, entry.configurations)
+            and fnmatch.fnmatchcase(minor, entry.versions)
+            and any(f".{name}." in entry.test for name in ran)]
 
 
 def short(name):
@@ -623,11 +633,9 @@ def main():
             suite.stop()
             os._exit(130)
 
-    different, expected, used = split_expected(different, configuration, EXPECTED)
-    ran = {short(name).split(".")[0] for name in names}
-    unused = [entry for entry in EXPECTED if entry not in used
-              and fnmatch.fnmatchcase(configuration, entry[1])
-              and any(f".{name}." in "." + entry[0] for name in ran)]
+    entries = expected_of(configuration, minor, names, EXPECTED)
+    different, expected, used = split_expected(different, entries)
+    unused = [entry for entry in entries if entry not in used]
     stock_runs = [store.get("stock", name) for name in names]
     neve_runs = [store.get(configuration, name)["run"] for name in names]
     counts = {"stock": count(stock_runs), configuration: count(neve_runs)}
@@ -646,8 +654,8 @@ def main():
                 print(title)
                 for item in sorted(items, key=lambda item: item["test"]):
                     print(describe(item))
-        for pattern, _, reason in unused:
-            print(f"expected and not seen: {pattern} ({reason})")
+        for entry in unused:
+            print(f"expected and not seen: {entry.test} ({entry.reason})")
         print(f"CPython {version}: {len(different)} different, {len(flaky)} flaky, "
               f"{len(expected)} expected, of {counts['stock']['passed']} tests that pass on stock")
     return 1 if different or unused or not counts["stock"]["passed"] else 0

@@ -176,12 +176,18 @@ def test_a_crash_that_stock_never_had_differs_however_rare():
 
 
 def test_expected_differences_are_taken_out_and_named():
-    entry = ("test.test_x.*", "neve*", "the reason")
-    other = ("test.test_y.*", "*", "never seen")
+    entry = tool.Expected("test.test_x.*", "neve*", "3.1[12]", "the reason")
+    other = tool.Expected("test.test_y.*", "*", "*", "never seen")
     items = [{"test": "test.test_x.T.t"}, {"test": "test.test_z.T.t"}]
-    rest, known, used = tool.split_expected(items, "neve-stress", [entry, other])
+    rest, known, used = tool.split_expected(items, [entry, other])
     assert rest == items[1:] and known[0]["reason"] == "the reason" and used == {entry}
-    assert tool.split_expected(items, "other", [entry])[0] == items
+
+    def applying(configuration, minor, names):
+        return tool.expected_of(configuration, minor, names, [entry, other])
+
+    assert applying("neve-stress", "3.11", ["test.test_x.test_part", "test_y"]) == [entry, other]
+    assert applying("neve", "3.11", ["test_x"]) == [entry]
+    assert applying("other", "3.11", ["test_x"]) == applying("neve", "3.13", ["test_x"]) == []
 
 
 def test_choosing_parts_of_packages():
