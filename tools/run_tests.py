@@ -323,8 +323,9 @@ def cpython_stage(stage, args):
             command.append("--werror")
         status, output = run(command, clean_environment({}), CPYTHON_TIMEOUT_S)
         try:
-            report = json.loads(output[output.index("\n{\n") + 1:])
-        except ValueError:
+            # Progress comes first, on standard error.
+            report = json.loads(output[re.search(r"^\{$", output, re.M).start():])
+        except (AttributeError, ValueError):
             why = how_it_ended(status, CPYTHON_TIMEOUT_S)
             tally.failures.append((one["version"], why))
             show(f"{stage}: {one['version']} {why}", output)
