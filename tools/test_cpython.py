@@ -381,10 +381,12 @@ class Suite:
     def run(self, name, configuration, patterns=(), log=None):
         """Run one test file; returns what read_run() makes of it, and the seconds."""
         log = self.folder / "logs" / f"{short(name)}.{log or configuration}.log"
-        words = ["-m", "neve"] if configuration != "stock" else []
         # Short: sockets of the domain "unix" are bound in it.
         home = tempfile.mkdtemp(prefix="neve-")
         report = pathlib.Path(home) / "report.xml"
+        # Written by a Neve that was in charge to the end.
+        stats = pathlib.Path(home) / "stats.json"
+        words = ["-m", "neve", f"--stats-json={stats}"] if configuration != "stock" else []
         command = [self.python, *words, "-m", "test", *FLAGS, f"--junit-xml={report}",
                    f"--tempdir={home}"]
         for pattern in patterns:
@@ -402,6 +404,9 @@ class Suite:
                 self.running.discard(process.pid)
             text = log.read_text(encoding="utf-8", errors="replace")
             result = read_run(status, text, report)
+            if words and status is not None and status >= 0 and not stats.exists():
+                result["state"] = "failed"
+                result["texts"][FILE] = "Neve was not in charge to the end"
         finally:
             shutil.rmtree(home, ignore_errors=True)
         result["seconds"] = round(time.monotonic() - start, 1)
