@@ -29,11 +29,6 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Raised when a tree that was fetched by an older text of this file would lack something.
 RECIPE = 1
 
-# pytest of the machine is too old for newer versions of Python, and knows nothing of the tree.  Named
-# one by one: what they depend on includes Debian's default version of Python.
-PYTEST = ["python3-pytest", "python3-iniconfig", "python3-packaging", "python3-pluggy",
-          "python3-pygments"]
-
 # Pulled in by dependencies, of no use in a tree that is never installed.
 NOT_UNPACKED = re.compile(r"^(gcc-.*-base|debconf|net-tools|libc6-dev|libc-dev-bin|linux-libc-dev|"
                           r"libexpat1-dev|zlib1g-dev|readline-common|netbase)$")
@@ -44,7 +39,6 @@ import sys, sysconfig, os
 tree = os.path.realpath(sys.argv[1])
 import bz2, ctypes, curses, hashlib, lzma, readline, socket, sqlite3, ssl, uuid, zlib
 import xml.parsers.expat, zoneinfo, multiprocessing, decimal, test.test_gc, test.support
-import pytest
 if sys.version_info >= (3, 14):
     import compression.zstd
 for module in (os, test.test_gc):
@@ -181,16 +175,7 @@ class Apt:
                     if not NOT_UNPACKED.match(package[0])]
         status, output = self.call("apt-get", *target, "-y", "--download-only", "install", *wanted)
         return self.files(f"python{version}", self.folder / "cache/archives", packages, status,
-                          output) + self.download_named(PYTEST)
-
-    def download_named(self, names):
-        """Fetch packages of all architectures alone, whatever they depend on."""
-        _, output = self.call("apt-cache", "policy", *names)
-        packages = re.findall(r"^(\S+):\n.*\n +Candidate: (\S+)", output, re.M)
-        # `apt-get download` leaves its files in the current folder, and looks there for them first.
-        status, output = self.call("apt-get", "download", *names)
-        return self.files("pytest", self.folder, [(*package, "all") for package in packages],
-                          status, output)
+                          output)
 
     @staticmethod
     def files(what, folder, packages, status, output):
@@ -267,7 +252,7 @@ def fetch(apt, into, version):
            if not name.startswith(("PYTHON", "NEVE", "LD_"))}
     # As the packages' own installation does: without, each start compiles what it imports.
     run([str(python), "-m", "compileall", "-q", "-x", r"/test/|lib2to3/tests|/idlelib/",
-         str(final / f"usr/lib/python{version}"), str(final / "usr/lib/python3/dist-packages")],
+         str(final / f"usr/lib/python{version}")],
         f"compiling the library of python{version}", env)
     full = run([str(python), "-B", "-c", SMOKE_TEST, str(final)],
                f"trying out python{version}", env).strip().splitlines()[-1]

@@ -43,8 +43,7 @@ elif not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h
     why = "has no C headers"
 else:
     why = None
-    lacks = [name for name, module in [("testsuite", "test.test_gc"), ("pytest", "pytest")]
-             if not has(module)]
+    lacks = [name for name, module in [("testsuite", "test.test_gc")] if not has(module)]
 print(json.dumps(["%d.%d.%d" % tuple(sys.version_info[:3]), why, lacks]))
 """
 
@@ -94,15 +93,6 @@ def find(pythons=PYTHONS, system="/usr/bin", pyenv=None):
             found[minor] = {"minor": minor, "version": version, "path": str(path),
                             "lacks": lacks}
     return [found[minor] for minor in VERSIONS if minor in found], passed_over
-
-
-def other_pytest(pythons=PYTHONS):
-    """A folder with a pytest for interpreters that have none, from a tree that was fetched."""
-    for version in reversed(VERSIONS):
-        folder = pathlib.Path(pythons) / version / "usr/lib/python3/dist-packages"
-        if (folder / "pytest").is_dir():
-            return folder
-    return None
 
 
 def missing(interpreters):

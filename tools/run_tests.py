@@ -234,9 +234,12 @@ def pytest_run(stage, python, folder, env):
     return tally
 
 
+def python_with_pytest():
+    return sys.executable if importlib.util.find_spec("pytest") else build.DEFAULT_PYTHON
+
+
 def tools_stage(stage, args):
-    python = sys.executable if importlib.util.find_spec("pytest") else build.DEFAULT_PYTHON
-    return pytest_run(stage, python, "tests/tools", clean_environment({}))
+    return pytest_run(stage, python_with_pytest(), "tests/tools", clean_environment({}))
 
 
 def pytest_stage(stage, args):
@@ -244,8 +247,10 @@ def pytest_stage(stage, args):
     is_debug = stage == "pytest-debug"
     package = build.package(args.python, is_debug, args.werror)
     env = clean_environment({"PYTHONPATH": str(package),
+                             "NEVE_TEST_PYTHON": shutil.which(args.python),
                              "NEVE_TEST_BUILD": "debug" if is_debug else "release"})
-    return pytest_run(stage, args.python, "tests/python", env)
+    # The tests start the interpreter under test, and need not be run by it.
+    return pytest_run(stage, python_with_pytest(), "tests/python", env)
 
 
 def interpreters(args):
@@ -273,24 +278,16 @@ def versions_stage(stage, args):
     found, lines = interpreters(args)
     args.untested.update(dict.fromkeys(lines))
     own = os.path.realpath(shutil.which(args.python))
-    others = []
-    for one in found:
-        if os.path.realpath(one["path"]) == own:
-            continue
-        search = [] if "pytest" not in one["lacks"] else [find_pythons.other_pytest()]
-        if None in search:
-            args.untested[f"CPython {one['version']} has no pytest, and none was fetched"] = None
-            continue
-        others.append((one, search))
+    others = [one for one in found if os.path.realpath(one["path"]) != own]
 
-    def test(one, search):
+    def test(one):
         package = build.package(one["path"], False, args.werror)
-        env = clean_environment({"PYTHONPATH": os.pathsep.join(map(str, [package, *search])),
+        env = clean_environment({"PYTHONPATH": str(package), "NEVE_TEST_PYTHON": one["path"],
                                  "NEVE_TEST_BUILD": "release"})
-        return pytest_run(f"{stage}-{one['minor']}", one["path"], "tests/python", env)
+        return pytest_run(f"{stage}-{one['minor']}", python_with_pytest(), "tests/python", env)
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        waiting = [(one, pool.submit(test, one, search)) for one, search in others]
+        waiting = [(one, pool.submit(test, one)) for one in others]
         for one, future in waiting:
             try:
                 result = future.result()

@@ -306,6 +306,20 @@ def test_waiting_ends_the_process_group(tmp_path):
         pytest.fail("the child lives")
 
 
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_run_that_neve_did_not_end_is_a_failure(tmp_path, writes):
+    # A regression test runner may start itself anew, without Neve.
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n" + ("touch ${3#*=}\n" if writes else "")
+                      + "echo 'test_a (test.test_x.T.test_a) ... ok'\n")
+    python.chmod(0o755)
+    suite = tool.Suite(str(python), tmp_path, tmp_path, 30, False)
+    assert suite.run("test_x", "stock")["state"] == "passed"
+    run = suite.run("test_x", "neve")
+    assert run["state"] == ("passed" if writes else "failed")
+    assert run["tests"] == {"test.test_x.T.test_a": "passed"}
+
+
 def test_counts():
     counts = tool.count([result({"a": "passed", "b": "skipped", "c": "error"}),
                          result({}, "crashed", -11), result({"d": "expected failure"})])
