@@ -11,14 +11,17 @@ TOOLS_PYTHON ?= /usr/bin/python3
 ARGS         ?=
 TEST_FLAGS   ?=
 BENCH_FLAGS  ?=
+CPYTHON_FLAGS ?=
 
 TOOL := $(TOOLS_PYTHON) -B
 
-.PHONY: help run build test bench deps deps-run install format check clean
+.PHONY: help run build test test-cpython pythons bench deps deps-run install format check clean
 
 help:
 	@echo "make run       build, then compare stock CPython and Neve on examples/prefork.py"
 	@echo "make test      every test; ends in a line 'N passed, N failed'"
+	@echo "make test-cpython  CPython's whole test suite on stock and on Neve; prints what differs"
+	@echo "make pythons   fetch CPython 3.13 to 3.15 into build/pythons, for tests only"
 	@echo "make bench     the benchmarks"
 	@echo "make build     the importable Python package only, in build/python/<cache tag>/"
 	@echo "make deps      install the Debian packages that are missing"
@@ -36,15 +39,24 @@ build: deps-run
 	@$(TOOL) tools/build.py package --python '$(PYTHON)'
 
 test:
-	@sh tools/deps.sh test
+	@sh tools/deps.sh test pythons
+	@$(TOOL) tools/fetch_pythons.py >/dev/null || \
+	    echo "neve: not all interpreters could be fetched: fewer are tested, as named below" >&2
 	@$(TOOL) tools/run_tests.py --python '$(PYTHON)' $(TEST_FLAGS)
+
+test-cpython: deps-run
+	@$(TOOL) tools/test_cpython.py --python '$(PYTHON)' $(CPYTHON_FLAGS)
+
+pythons:
+	@sh tools/deps.sh pythons
+	@$(TOOL) tools/fetch_pythons.py
 
 bench:
 	@sh tools/deps.sh bench
 	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' $(BENCH_FLAGS)
 
 deps:
-	@sh tools/deps.sh run test bench
+	@sh tools/deps.sh run test pythons bench
 
 deps-run:
 	@sh tools/deps.sh run

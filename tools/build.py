@@ -65,6 +65,7 @@ def python_info(python):
     if path is None:
         raise BuildError(f"no interpreter '{python}': install python3 (make deps) or choose one "
                          "with make PYTHON=/path/to/python3")
+    path = os.path.abspath(path)    # links stay: a virtual environment is known by its own
     done = subprocess.run([path, "-B", "-E", str(ROOT / "tools/python_info.py")],
                           capture_output=True, text=True)
     if done.returncode != 0:

@@ -9,6 +9,8 @@ set -eu
 run_packages="build-essential meson ninja-build pkg-config python3 python3-dev"
 test_packages="$run_packages libcmocka-dev python3-pytest clang libclang-rt-dev llvm valgrind
                clang-format"
+# What tools/fetch_pythons.py needs to unpack interpreters of newer Debian suites.
+pythons_packages="$run_packages patchelf"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4"
 
 wanted=""
@@ -21,7 +23,8 @@ for group in "${@:-run}"; do
                   2>/dev/null || echo 3.11)
         wanted="$wanted $test_packages libpython$version-testsuite" ;;
     bench) wanted="$wanted $bench_packages" ;;
-    *)     echo "neve: deps.sh knows the groups run, test and bench, not '$group'" >&2; exit 2 ;;
+    pythons) wanted="$wanted $pythons_packages" ;;
+    *)     echo "neve: deps.sh knows the groups run, test, pythons and bench, not '$group'" >&2; exit 2 ;;
     esac
 done
 

@@ -13,9 +13,14 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     fuzz          libFuzzer targets, a bounded number of runs each
     pytest        tests/python on the release build
     pytest-debug  tests/python on an extension with NEVE_DEBUG=3
+    versions      tests/python on the release build, for every other interpreter that is found
+    cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
+                  interpreter that is found
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
-Every cmocka case, pytest case and fuzz target counts as one test.  A program that crashes, times
+Every cmocka case, pytest case, fuzz target and file of CPython's tests counts as one test.  The
+interpreters are those of tools/find_pythons.py; a version that Neve supports and that is not found
+is named before the last lines, and is no failure.  A program that crashes, times
 out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
 does a stage that cannot be built.  Exit status: 0 all passed, 1 something failed or nothing ran,
 2 the command line is wrong.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
@@ -25,6 +30,7 @@ does a stage that cannot be built.  Exit status: 0 all passed, 1 something faile
 import argparse
 import concurrent.futures
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -37,7 +43,9 @@ import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import build  # noqa: E402
+import find_pythons  # noqa: E402
 import find_sources  # noqa: E402
+import python_info  # noqa: E402
 
 ROOT = build.ROOT
 LOGS = build.BUILD / "test-logs"
@@ -51,6 +59,8 @@ TOO_SLOW = {
 
 C_TIMEOUT_S = {"c-debug": 300, "c-asan": 300, "c-stress": 300, "c-tsan": 300, "c-valgrind": 600}
 PYTEST_TIMEOUT_S = 1200
+CPYTHON_TIMEOUT_S = 1800
+CPYTHON_FILE_TIMEOUT_S = 300
 FUZZ_RUNS = 20000
 FUZZ_SECONDS = 30
 
@@ -243,6 +253,97 @@ def pytest_stage(stage, args):
     return pytest_run(stage, python_with_pytest(), "tests/python", env)
 
 
+def interpreters(args):
+    """One interpreter for each version that Neve supports, --python for its own; and lines that say
+    what is not tested."""
+    supported = ["%d.%d" % version for version in python_info.SUPPORTED]
+    found, passed_over = find_pythons.find()
+    path, _, version = build.python_info(args.python)[:3]
+    chosen = {one["minor"]: one for one in found}
+    own = chosen.get(version.rpartition(".")[0])
+    if own is None or not os.path.samefile(own["path"], path):
+        chosen[version.rpartition(".")[0]] = {
+            "minor": version.rpartition(".")[0], "version": version, "path": path,
+            "lacks": find_pythons.probe(path)[2]}
+    lines = list(passed_over)
+    lines += [find_pythons.how_to_get(minor) for minor in supported if minor not in chosen]
+    lines += [f"CPython {one['version']} is not supported by this checkout"
+              for minor, one in chosen.items() if minor not in supported]
+    return [chosen[minor] for minor in supported if minor in chosen], lines
+
+
+def versions_stage(stage, args):
+    """tests/python for the interpreters beside --python, each with a package of its own."""
+    tally = Tally()
+    found, lines = interpreters(args)
+    args.untested.update(dict.fromkeys(lines))
+    own = os.path.realpath(shutil.which(args.python))
+    others = [one for one in found if os.path.realpath(one["path"]) != own]
+
+    def test(one):
+        package = build.package(one["path"], False, args.werror)
+        env = clean_environment({"PYTHONPATH": str(package), "NEVE_TEST_PYTHON": one["path"],
+                                 "NEVE_TEST_BUILD": "release"})
+        return pytest_run(f"{stage}-{one['minor']}", python_with_pytest(), "tests/python", env)
+
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        waiting = [(one, pool.submit(test, one)) for one in others]
+        for one, future in waiting:
+            try:
+                result = future.result()
+            except build.BuildError as error:
+                result = Tally()
+                result.failures.append(("building", str(error)))
+            result.failures = [(f"{one['minor']}: {name}", why) for name, why in result.failures]
+            print(f"{stage}: CPython {one['version']}, {one['path']}: {result.passed} passed, "
+                  f"{len(result.failures)} failed, {result.skipped} skipped", flush=True)
+            tally.add(result)
+    if not others:
+        # Not "found nothing to run": what there is not is told at the end.
+        tally.skipped += 1
+    return tally
+
+
+def cpython_stage(stage, args):
+    """tools/test_cpython.py --memory for each interpreter, one after the other."""
+    tally = Tally()
+    found, lines = interpreters(args)
+    args.untested.update(dict.fromkeys(lines))
+    for one in found:
+        if "testsuite" in one["lacks"]:
+            args.untested[f"CPython {one['version']} has no test suite"] = None
+            continue
+        command = [sys.executable, "-B", "tools/test_cpython.py", "--python", one["path"],
+                   "--memory", "--json", "--keep-stock", "-j", str(args.jobs),
+                   "--timeout", str(CPYTHON_FILE_TIMEOUT_S)]
+        if args.werror:
+            command.append("--werror")
+        status, output = run(command, clean_environment({}), CPYTHON_TIMEOUT_S)
+        try:
+            # Progress comes first, on standard error.
+            report = json.loads(output[re.search(r"^\{$", output, re.M).start():])
+        except (AttributeError, ValueError):
+            why = how_it_ended(status, CPYTHON_TIMEOUT_S)
+            tally.failures.append((one["version"], why))
+            show(f"{stage}: {one['version']} {why}", output)
+            continue
+        failures = [(f"{one['version']}: {item['test']}",
+                     f"{item['stock']} on stock, {item['neve']} on Neve")
+                    for item in report["different"]]
+        failures += [(f"{one['version']}: {entry[0]}", "expected to differ, and does not")
+                     for entry in report["unused"]]
+        passed = report["counts"]["stock"]["files"] - len({item["file"]
+                                                           for item in report["different"]})
+        print(f"{stage}: CPython {one['version']}, {one['path']}: {passed} files, "
+              f"{report['counts']['stock']['passed']} tests pass on stock, {len(failures)} differ, "
+              f"{len(report['flaky'])} flaky, {len(report['expected'])} expected", flush=True)
+        if failures:
+            show(f"{stage}: {one['version']}", output)
+        tally.passed += passed
+        tally.failures += failures
+    return tally
+
+
 def fuzz_stage(stage, args):
     """Each libFuzzer target from its corpus, with a fixed seed; a finding stays in build/."""
     tally = Tally()
@@ -293,6 +394,8 @@ STAGES = {
     "fuzz": fuzz_stage,
     "pytest": pytest_stage,
     "pytest-debug": pytest_stage,
+    "versions": versions_stage,
+    "cpython": cpython_stage,
     "style": check_stage,
     "layers": check_stage,
 }
@@ -327,6 +430,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
                         help="C test programs that run at once")
     args = parser.parse_args()
+    args.untested = {}      # lines, each once, in order
     if args.jobs < 1:
         parser.error("--jobs must be at least 1")
     chosen = args.only or [s for s in STAGES if args.checks or s not in CHECKS]
@@ -348,6 +452,8 @@ def main():
         tally.failures = [(f"{stage}: {name}", why) for name, why in tally.failures]
         total.add(tally)
 
+    for line in args.untested:
+        print(f"NOT TESTED {line}")
     for name, why in total.failures:
         print(f"FAILED {name}: {why}")
     print(f"{total.passed} passed, {len(total.failures)} failed")

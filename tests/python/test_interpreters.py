@@ -2,12 +2,8 @@
 """Interpreters beside the main one: those that share its GIL are served by Neve's heap, those with
 a GIL of their own stay on the interpreter's own allocator; all keep CPython's collector."""
 
-import sys
-
 import harness
 import pytest
-
-VERSION = sys.version_info[:2]
 
 COMMON = """
     import gc, sys, threading
@@ -45,7 +41,7 @@ def program(text):
 
 
 def test_with_gils_of_their_own(runner):
-    if VERSION < (3, 12):
+    if harness.VERSION < (3, 12):
         pytest.skip("interpreters share one GIL up to CPython 3.11")
     runner.neve_code(program("""
         import neve
@@ -95,7 +91,7 @@ def test_that_share_the_gil(runner):
 
 
 def test_made_before_neve_is_installed(runner):
-    if VERSION < (3, 12):
+    if harness.VERSION < (3, 12):
         pytest.skip("interpreters share one GIL up to CPython 3.11")
     runner.plain_code(program("""
         numbers = [create("isolated") for _ in range(2)]
