@@ -2,7 +2,8 @@
 """What ``NEVE=1`` in the environment adds to the start of an interpreter.
 
 Imported by the line in ``neve.pth``, which the module :mod:`site` carries out in every process of
-an interpreter that Neve is installed for, and which does nothing where ``NEVE`` is unset or empty.
+an interpreter that Neve is installed for (twice in a virtual environment), and which does nothing
+where ``NEVE`` is unset.
 This module lies beside the package, not in it: it has to say in one line that the package is
 broken, and what it decides (not here, not now) it must decide before the package is imported.
 
@@ -31,7 +32,7 @@ def is_subinterpreter():
 def is_runner():
     """Whether ``python -m neve`` follows, which installs Neve by its own command line and tells of
     its own failures."""
-    if sys.argv[:1] != ["-m"]:
+    if getattr(sys, "argv", [])[:1] != ["-m"]:
         return False
     words = getattr(sys, "orig_argv", [])
     before = words[:len(words) - len(sys.argv) + 1]  # it ends with the module's name
@@ -40,8 +41,11 @@ def is_runner():
 
 
 def say(text):
+    """One line on standard error, if there is one.  Not through its buffer: what could not be
+    written would be found there when the interpreter exits, and change its exit status."""
     try:
-        sys.stderr.write("neve: %s\n" % text)
+        line = "neve: %s\n" % text
+        os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
     except (AttributeError, OSError, ValueError):  # None, full, closed
         pass
 

@@ -10,6 +10,7 @@ import difflib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -47,6 +48,26 @@ def environment(changes=None, search_path=None):
         else:
             kept[name] = value
     return kept
+
+
+def environment_with_neve(folder, copy=False):
+    """A virtual environment in which Neve is installed, as far as its interpreter can tell: links
+    to the built package, or a copy of it.  Returns the interpreter."""
+    # Not by importing venv: the environment must be that of the interpreter under test, whatever
+    # environment that itself is in.
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(folder)], check=True,
+                   env=environment({"PYTHONPATH": None}))
+    site = next(pathlib.Path(folder).glob("lib/python*/site-packages"))
+    source = package_folder()
+    for name in ("neve", "neve.pth", "_neve_startup.py"):
+        if not copy:
+            os.symlink(source / name, site / name)
+        elif (source / name).is_dir():
+            shutil.copytree(source / name, site / name,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source / name, site / name)
+    return pathlib.Path(folder) / "bin/python"
 
 
 class Result:
