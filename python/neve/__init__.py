@@ -88,6 +88,8 @@ except ImportError as _error:
                 if getattr(_error, "name", "neve._neve") in ("neve._neve", "_neve")
                 and getattr(_error, "path", None) is None
                 else str(_error))
+except MemoryError:
+    _problem = "not enough memory"
 if _problem:
     _refuse(_problem)
 del _problem

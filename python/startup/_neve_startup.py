@@ -61,8 +61,8 @@ def activate():
         from neve import _start
         _start.from_environment(say)
     except Exception as error:
-        # A MemoryError mostly says nothing by itself.
-        say("going on without Neve: %s" % (str(error) or type(error).__name__))
+        is_memory = isinstance(error, MemoryError) and not str(error)
+        say("going on without Neve: %s" % ("not enough memory" if is_memory else error))
 
 
 activate()
