@@ -13,6 +13,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     fuzz          libFuzzer targets, a bounded number of runs each
     pytest        tests/python on the release build
     pytest-debug  tests/python on an extension with NEVE_DEBUG=3
+    cli           tests/cli: the program neve
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
 Every cmocka case, pytest case and fuzz target counts as one test.  A program that crashes, times
@@ -238,6 +239,12 @@ def pytest_stage(stage, args):
     return pytest_run(stage, args.python, "tests/python", env)
 
 
+def cli_stage(stage, args):
+    """tests/cli with build/neve, which is built with the package."""
+    build.package(args.python, False, args.werror)
+    return pytest_run(stage, args.python, "tests/cli", clean_environment({}))
+
+
 def fuzz_stage(stage, args):
     """Each libFuzzer target from its corpus, with a fixed seed; a finding stays in build/."""
     tally = Tally()
@@ -288,6 +295,7 @@ STAGES = {
     "fuzz": fuzz_stage,
     "pytest": pytest_stage,
     "pytest-debug": pytest_stage,
+    "cli": cli_stage,
     "style": check_stage,
     "layers": check_stage,
 }
