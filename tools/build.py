@@ -118,7 +118,7 @@ def configure(preset, python=None, werror=False, extra=()):
     # A change of these needs a fresh folder (Meson caches them, and never forgets an option); a
     # change of the rest needs only another look.
     names = [option.split("=")[0] for option in options]
-    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info, names])
+    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info[1:], names])
     loose = json.dumps([options, find_sources.find(ROOT, FOUND)])
     stamp = [hashlib.sha256(text.encode()).hexdigest() for text in (fixed, loose)]
     stamp_file = folder / ".neve-stamp"
