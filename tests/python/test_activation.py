@@ -253,14 +253,14 @@ def test_debugging_of_memory(start, how):
 
 EMBEDDING = r"""
 #include <Python.h>
-int main(int argc, char **argv)
+static int run(const char *program)
 {
-    (void)argc;
     PyConfig config;
     PyConfig_InitPythonConfig(&config);
-    PyConfig_SetBytesString(&config, &config.program_name, argv[1]);
+    PyConfig_SetBytesString(&config, &config.program_name, program);
     if (PyStatus_Exception(Py_InitializeFromConfig(&config)))
         return 1;
+    PyConfig_Clear(&config);
     const char *code = "import sys, gc; n = sys.modules.get('neve'); x = []; x.append(x); del x\n"
                        "print(bool(n) and n.is_installed(), gc.collect() > 0, flush=True)";
     int failed = PyRun_SimpleString(code);
@@ -272,6 +272,13 @@ int main(int argc, char **argv)
     failed |= PyRun_SimpleString(code);
     failed |= Py_FinalizeEx();
     return failed != 0;
+}
+int main(int argc, char **argv)
+{
+    int failed = 0;
+    for (int i = 1; i < argc; i++)
+        failed |= run(argv[i]);
+    return failed;
 }
 """
 
@@ -291,6 +298,9 @@ def test_an_embedded_interpreter(start, runner, installed):
     for env, first in (({}, "False"), (ON, "True")):
         result = start(str(installed), python=runner.folder / "embed", env=env)
         is_silent(result, f"{first} True\nFalse True\n{first} True\n")
+    # Initialized again after its finalization, it is on its own memory management, and says so.
+    result = start(str(installed), str(installed), python=runner.folder / "embed")
+    says(result, "True True\nFalse True\nTrue True\n" + 3 * "False True\n")
 
 
 # --- what is broken ------------------------------------------------------------------------------
