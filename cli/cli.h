@@ -56,5 +56,8 @@ typedef struct nvcli_interpreter {
 int nvcli_interpreter_find(const char *chosen, char *const *flags, nvcli_interpreter *out);
 /* The same, and an error if there is no package for it. */
 int nvcli_interpreter_require(const char *chosen, char *const *flags, nvcli_interpreter *out);
+/* Before a program that need not be Python is started with NEVE=1: prints a
+ * line if that has no effect on the interpreter that it would most likely use. */
+void nvcli_interpreter_warn(const char *program);
 
 #endif

@@ -60,6 +60,22 @@ static char *python_in(const char *environment)
     return NULL;
 }
 
+/* The interpreter that nobody named, or NULL. */
+static char *default_python(void)
+{
+    /* A program that was installed into a virtual environment belongs to it. */
+    const char *folder = own_folder();
+    char *path = NULL;
+    if (folder != NULL && nvcli_is_file(nvcli_format("%s/../pyvenv.cfg", folder))) {
+        char *own = realpath(nvcli_format("%s/..", folder), NULL);
+        path = own == NULL ? NULL : python_in(own);
+    }
+    const char *environment = nvcli_env("VIRTUAL_ENV");
+    if (path == NULL && environment != NULL)
+        path = python_in(environment);
+    return path != NULL ? path : nvcli_find_program("python3");
+}
+
 /* Sets *path, or prints an error and returns the status to exit with. */
 static int locate(const char *chosen, const char **path)
 {
@@ -76,24 +92,12 @@ static int locate(const char *chosen, const char **path)
                            "%s: there is no interpreter '%s': give its path, or a name in PATH",
                            source, chosen);
     }
-    /* A program that was installed into a virtual environment belongs to it. */
-    const char *folder = own_folder();
-    if (folder != NULL && nvcli_is_file(nvcli_format("%s/../pyvenv.cfg", folder))) {
-        char *own = realpath(nvcli_format("%s/..", folder), NULL);
-        *path = own == NULL ? NULL : python_in(own);
-        if (*path != NULL)
-            return NVCLI_DONE;
-    }
-    const char *environment = nvcli_env("VIRTUAL_ENV");
-    *path = environment == NULL ? NULL : python_in(environment);
-    if (*path == NULL)
-        *path = nvcli_find_program("python3");
+    *path = default_python();
     if (*path == NULL)
         return nvcli_error(NVCLI_FAILED, "there is no python3 in PATH: install Python, or name an "
                                          "interpreter with --python");
     return NVCLI_DONE;
 }
-
 static _Noreturn void ask(const char *path, char *const *flags, int out)
 {
     const char *words[MAX_FLAGS + 4] = {path};
@@ -225,4 +229,16 @@ int nvcli_interpreter_require(const char *chosen, char *const *flags, nvcli_inte
                            "--python",
                            out->path, out->version, out->tag, out->path);
     return status;
+}
+
+void nvcli_interpreter_warn(const char *program)
+{
+    nvcli_interpreter python = {0};
+    const char *chosen = nvcli_env("NEVE_PYTHON");
+    python.path = chosen != NULL ? nvcli_find_program(chosen) : default_python();
+    if (python.path != NULL && get_answer(NULL, &python) && !python.obeys_env)
+        nvcli_error(NVCLI_FAILED,
+                    "Neve is not installed for %s (Python %s): if %s uses that, it goes on without "
+                    "Neve",
+                    python.path, python.version, program);
 }

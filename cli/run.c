@@ -49,8 +49,9 @@ static const char usage[] =
     "\n"
     "A program in PATH that is a Python script is run by the interpreter that its first line "
     "names,\n"
-    "or by that of --python. Of any other (uWSGI, a shell script), Neve must be installed for the\n"
-    "interpreter that it uses: it gets NEVE=1 in its environment, and so do those that it starts.\n"
+    "or by that of --python. Any other (uWSGI, a shell script) gets NEVE=1 in its environment, and "
+    "so\n"
+    "do those that it starts: Neve must be installed for the interpreter that they use.\n"
     "\n"
     "The exit status is the program's; 1 if it cannot be started, 2 if the command line cannot be\n"
     "followed.\n";
@@ -212,6 +213,7 @@ static int run_program(const run_options *options)
         if (options->python != NULL)
             return nvcli_error(NVCLI_USAGE,
                                "%s is not a Python script, and --python has no effect on it", path);
+        nvcli_interpreter_warn(path);
     } else {
         if (options->python != NULL)
             flags[0] = NULL; /* they are meant for another interpreter */

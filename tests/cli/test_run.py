@@ -258,6 +258,7 @@ def test_first_lines(neve, installed, tmp_path):
         is_silent(neve("run", "server", env=env), "True\n")
     program_in_path(neve, "server", f"#!/no/such/{python}")
     refused(neve("run", "server", env=env), 1, "cannot start", "server")
+    env["VIRTUAL_ENV"] = str(installed.parents[1])
     program_in_path(neve, "server", "#!/bin/sh", 'echo "sh $NEVE $1"')
     is_silent(neve("run", "server", "a", env=env), "sh 1 a\n")
     program_in_path(neve, "server", "#!", "echo nothing")
@@ -281,15 +282,25 @@ def test_a_script_without_package(neve, elsewhere):
 def test_other_programs(neve, runner, installed):
     """They get NEVE=1, and so does what they start."""
     code = "import sys; print(sys.modules['neve'].is_installed(), *sys.argv[1:])"
-    is_silent(neve("run", "env", installed, "-c", code, "a"), "True a\n")
+    env = {"VIRTUAL_ENV": str(installed.parents[1])}
+    is_silent(neve("run", "env", installed, "-c", code, "a", env=env), "True a\n")
     runner.write("show.py", IS_ON)
     result = neve("run", "--stats", "--stats-json", "s.json", "sh", "-c",
-                  f"'{installed}' show.py; exit 5")
+                  f"'{installed}' show.py; exit 5", env=env)
     assert (result.status, result.out) == (5, "True\n") and "\npauses " in result.err, result
     assert (runner.folder / "s.json").exists()
     # A file of the name is a script; after -- it is a program.
     runner.write("env", "print('the file')")
     is_silent(neve("run", "env", "A=B"), "the file\n")
-    is_silent(neve("run", "--", "env", "sh", "-c", "echo $NEVE"), "1\n")
+    is_silent(neve("run", "--", "env", "sh", "-c", "echo $NEVE", env=env), "1\n")
     (runner.folder / "env").chmod(0o755)
-    assert neve("run", "--", "./env").status == 1      # no program for this machine
+    refused(neve("run", "--", "./env", env=env), 1, "cannot start ./env")
+
+
+def test_other_programs_where_the_variable_has_no_effect(neve, installed):
+    """A line tells of the interpreter that they most likely use."""
+    for env, python in (({}, neve.path / "python3"), ({"NEVE_PYTHON": sys.executable},
+                                                      sys.executable)):
+        result = neve("run", "sh", "-c", "echo ran; exit 6", env=env)
+        assert (result.status, result.out) == (6, "ran\n"), result
+        assert result.err.count("\n") == 1 and f"not installed for {python}" in result.err, result
