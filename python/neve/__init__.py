@@ -149,7 +149,7 @@ def install(mode=None, pause_us=None):
     Installing again with the same settings does nothing.
 
     Raises ``ValueError`` or ``TypeError`` for a setting that cannot be, ``RuntimeError`` with a
-    sentence if this cannot be done now (:mod:`tracemalloc` is tracing, Neve is installed with other
+    sentence if this cannot be done now (another allocator is in place, Neve is installed with other
     settings, the interpreter is not as expected), ``MemoryError``.  Nothing has changed then.
     """
     global _settings

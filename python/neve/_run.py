@@ -93,7 +93,7 @@ def install(options):
     """Install Neve by the options.  Returns whether it is installed: settings that cannot be are
     the command line's fault, and whatever else is in the way costs a line and no more."""
     try:
-        _start.install(options.mode, options.pause_us)
+        neve.install(options.mode, options.pause_us)
     except (ValueError, TypeError) as error:
         raise CommandLineError(str(error)) from error
     except Exception as error:

@@ -2,9 +2,8 @@
 """Switching Neve on for a whole program that does not do so itself: shared by ``python -m neve``
 and by ``NEVE=1`` in the environment.
 
-This file is responsible for what :func:`neve.install` leaves to the program (tracemalloc that the
-interpreter has started already), for the statistics at exit and their variables in the environment,
-and for what is said when Neve cannot be installed.
+This file is responsible for the statistics at exit and their variables in the environment, and for
+what is said when Neve cannot be installed.
 """
 
 import atexit
@@ -12,20 +11,6 @@ import os
 import sys
 
 import neve
-
-
-def install(mode=None, pause_us=None):
-    """Install Neve; tracemalloc, if it is tracing, starts afresh on top of it.  Raises what
-    :func:`neve.install` raises."""
-    import _tracemalloc
-    frames = _tracemalloc.get_traceback_limit() if _tracemalloc.is_tracing() else 0
-    if frames:
-        _tracemalloc.stop()
-    try:
-        neve.install(mode, pause_us)
-    finally:
-        if frames:
-            _tracemalloc.start(frames)
 
 
 def sentence(error):
@@ -95,5 +80,5 @@ def from_environment(say):
     except ValueError as error:
         say(error)
         report = False, None
-    install()
+    neve.install()
     report_at_exit(*report)

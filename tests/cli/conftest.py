@@ -8,17 +8,16 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/python"))
+for folder in ("python", "cli"):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / folder))
 
 import harness  # noqa: E402
-
-PROGRAM = ROOT / "build/neve"
+from support import PROGRAM  # noqa: E402
 
 
 def pytest_sessionstart(session):
     if not PROGRAM.exists() or harness.package_folder() is None:
-        pytest.exit(f"build/neve or the package is not built: make PYTHON={sys.executable} build",
+        pytest.exit(f"build/neve or the package is not built: make PYTHON={harness.PYTHON} build",
                     returncode=1)
 
 
@@ -42,7 +41,7 @@ def neve(runner):
     path = runner.folder.parent / "bin"
     path.mkdir()
     # Not a link: an interpreter looks for its virtual environment beside its own name.
-    (path / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (path / "python3").write_text(f'#!/bin/sh\nexec "{harness.PYTHON}" "$@"\n')
     (path / "python3").chmod(0o755)
 
     def run(*words, env=None, program=PROGRAM, **options):

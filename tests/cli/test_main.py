@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import PROGRAM, ROOT
+from support import PROGRAM, ROOT
 
 
 def test_help(neve):

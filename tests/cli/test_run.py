@@ -5,11 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 
 import harness
 import pytest
-from conftest import PROGRAM
+from support import PROGRAM
 
 IS_ON = "import sys; n = sys.modules.get('neve'); print(bool(n) and n.is_installed())"
 SHOW = """
@@ -93,7 +92,7 @@ def test_the_program_takes_the_process_over(neve, runner):
         print(os.getpid(), flush=True)
         signal.pause()
     """)
-    env = harness.environment({"PYTHONPATH": None, "NEVE_PYTHON": sys.executable})
+    env = harness.environment({"PYTHONPATH": None, "NEVE_PYTHON": harness.PYTHON})
     with subprocess.Popen([PROGRAM, "run", path], stdout=subprocess.PIPE, text=True,
                           env=env) as process:
         assert int(process.stdout.readline()) == process.pid
@@ -107,7 +106,7 @@ def test_standard_streams_that_are_closed(neve, runner):
         with open("streams", "w") as file:
             print(sys.stdin, sys.stdout, sys.stderr, sys.modules["neve"].is_installed(), file=file)
     """)
-    env = harness.environment({"PYTHONPATH": None, "NEVE_PYTHON": sys.executable})
+    env = harness.environment({"PYTHONPATH": None, "NEVE_PYTHON": harness.PYTHON})
     done = subprocess.run(["sh", "-c", 'exec "$0" run "$1" <&- >&- 2>&-', PROGRAM, path], env=env,
                           cwd=runner.folder)
     assert done.returncode == 0
@@ -116,7 +115,7 @@ def test_standard_streams_that_are_closed(neve, runner):
 
 def test_descriptors_are_not_left_open(neve):
     code = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd'))[:4])"
-    stock = neve("-c", code, program=sys.executable)
+    stock = neve("-c", code, program=harness.PYTHON)
     is_silent(neve("run", "-c", code), stock.out)
 
 
@@ -126,7 +125,7 @@ def test_descriptors_are_not_left_open(neve):
 def test_which_interpreter(neve, runner, installed, tmp_path):
     code = "import sys; print(sys.prefix)"
     environment = f"{installed.parents[1]}\n"
-    base = neve("-c", code, program=sys.executable).out
+    base = neve("-c", code, program=harness.PYTHON).out
     is_silent(neve("run", "-c", code), base)
     is_silent(neve("run", "-c", code, env={"VIRTUAL_ENV": str(installed.parents[1])}), environment)
     is_silent(neve("run", "-c", code, env={"NEVE_PYTHON": str(installed)}), environment)
@@ -188,7 +187,7 @@ def test_where_it_is_installed(neve, installed, elsewhere):
 
 @pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
 def test_below_a_common_prefix(neve, tmp_path, folder):
-    version = "%d.%d" % sys.version_info[:2]
+    version = "%d.%d" % tuple(harness.facts()["version"][:2])
     (tmp_path / "prefix/bin").mkdir(parents=True)
     program = shutil.copy(PROGRAM, tmp_path / "prefix/bin/neve")
     refused(neve("run", "-c", IS_ON, program=program), 1, "no Neve for it")
@@ -199,8 +198,8 @@ def test_below_a_common_prefix(neve, tmp_path, folder):
 
 def test_no_package(neve, elsewhere):
     result = neve("run", "-c", "print('must not run')", program=elsewhere)
-    refused(result, 1, str(neve.path / "python3"), "Python " + sys.version.split()[0],
-            sys.implementation.cache_tag, "install", "--python")
+    refused(result, 1, str(neve.path / "python3"), "Python " + ".".join(map(str, harness.facts()["version"])),
+            harness.facts()["cache_tag"], "install", "--python")
 
 
 def test_other_versions(neve):
@@ -243,14 +242,14 @@ def test_a_script_in_path(neve, installed, flags, dashes):
     words = flags.split()
     is_silent(neve("run", "--pause-us", "9", *dashes, "server", "app:app", "-w2"),
               f"True ['{path}', 'app:app', '-w2'] {bare} 1 9 {words + [str(path)]}\n")
-    path = program_in_path(neve, "server", f"#!{sys.executable}{flags}", SHOW_PROGRAM)
+    path = program_in_path(neve, "server", f"#!{harness.PYTHON}{flags}", SHOW_PROGRAM)
     is_silent(neve("run", "--pause-us", "9", *dashes, "server", "app:app", "-w2"),
               f"True ['{path}', 'app:app', '-w2'] {bare} 1 9 "
               f"{words + ['-m', 'neve', '--pause-us=9', str(path)]}\n")
 
 
 def test_first_lines(neve, installed, tmp_path):
-    python = os.path.basename(sys.executable)
+    python = os.path.basename(harness.PYTHON)
     env = {"PATH": f"{installed.parent}:{neve.path}:{os.environ['PATH']}"}
     for line in (f"#!/usr/bin/env {installed.name}", f"#! /usr/bin/env -S {installed.name} -E",
                  f"#!{installed} -Es", f"#!{installed} -I", "#!/usr/bin/env python3"):
@@ -268,15 +267,15 @@ def test_first_lines(neve, installed, tmp_path):
 def test_a_script_by_another_interpreter(neve, installed):
     program_in_path(neve, "server", "#!/usr/bin/python-that-is-not-there",
                     "import sys; print(sys.prefix, sys.modules['neve'].is_installed())")
-    program_in_path(neve, "server", f"#!{sys.executable} -I",
+    program_in_path(neve, "server", f"#!{harness.PYTHON} -I",
                     "import sys; print(sys.prefix, sys.modules['neve'].is_installed(), "
                     "sys.flags.isolated)")
     is_silent(neve("run", "--python", installed, "server"), f"{installed.parents[1]} True 0\n")
 
 
 def test_a_script_without_package(neve, elsewhere):
-    program_in_path(neve, "server", f"#!{sys.executable}")
-    refused(neve("run", "server", program=elsewhere), 1, sys.executable, "no Neve for it")
+    program_in_path(neve, "server", f"#!{harness.PYTHON}")
+    refused(neve("run", "server", program=elsewhere), 1, harness.PYTHON, "no Neve for it")
 
 
 def test_other_programs(neve, runner, installed):
@@ -299,8 +298,8 @@ def test_other_programs(neve, runner, installed):
 
 def test_other_programs_where_the_variable_has_no_effect(neve, installed):
     """A line tells of the interpreter that they most likely use."""
-    for env, python in (({}, neve.path / "python3"), ({"NEVE_PYTHON": sys.executable},
-                                                      sys.executable)):
+    for env, python in (({}, neve.path / "python3"), ({"NEVE_PYTHON": harness.PYTHON},
+                                                      harness.PYTHON)):
         result = neve("run", "sh", "-c", "echo ran; exit 6", env=env)
         assert (result.status, result.out) == (6, "ran\n"), result
         assert result.err.count("\n") == 1 and f"not installed for {python}" in result.err, result

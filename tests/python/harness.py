@@ -7,6 +7,8 @@ package is found where PYTHONPATH says, or else where the build puts it.
 """
 
 import difflib
+import functools
+import json
 import os
 import pathlib
 import re
@@ -48,6 +50,16 @@ def environment(changes=None, search_path=None):
         else:
             kept[name] = value
     return kept
+
+
+@functools.lru_cache(maxsize=None)
+def facts():
+    """What the interpreter under test says of itself: version, cache_tag, config, include."""
+    code = ("import json, sys, sysconfig; print(json.dumps(dict("
+            "version=sys.version_info[:3], cache_tag=sys.implementation.cache_tag, "
+            "config=sysconfig.get_config_vars(), include=sysconfig.get_paths()['include'])))")
+    done = subprocess.run([PYTHON, "-I", "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
 
 
 def environment_with_neve(folder, copy=False):

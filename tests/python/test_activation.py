@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sysconfig
 
 import harness
 import pytest
@@ -285,7 +284,7 @@ int main(int argc, char **argv)
 
 def test_an_embedded_interpreter(start, runner, installed):
     """As uWSGI has one: the program is not python, and it makes a sub-interpreter."""
-    variables = sysconfig.get_config_vars()
+    variables = harness.facts()["config"]
     library = [folder for folder in (variables["LIBDIR"], variables["LIBPL"])
                if os.path.exists(f"{folder}/libpython{variables['LDVERSION']}.so")]
     if not library or not shutil.which("gcc"):
@@ -293,7 +292,7 @@ def test_an_embedded_interpreter(start, runner, installed):
     source = runner.folder / "embed.c"
     source.write_text(EMBEDDING)
     subprocess.run(["gcc", "-o", runner.folder / "embed", source,
-                    f"-I{sysconfig.get_paths()['include']}", f"-L{library[0]}",
+                    f"-I{harness.facts()['include']}", f"-L{library[0]}",
                     f"-Wl,-rpath,{library[0]}", f"-lpython{variables['LDVERSION']}"], check=True)
     for env, first in (({}, "False"), (ON, "True")):
         result = start(str(installed), python=runner.folder / "embed", env=env)

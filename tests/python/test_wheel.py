@@ -11,7 +11,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import zipfile
 
@@ -23,8 +22,8 @@ pytestmark = pytest.mark.skipif(os.environ.get("NEVE_TEST_BUILD") == "debug",
 
 TOOLS_PYTHON = "/usr/bin/python3"
 has_backend = pytest.mark.skipif(
-    not os.path.samefile(sys.executable, TOOLS_PYTHON)
-    and subprocess.run([sys.executable, "-c", "import mesonpy"], capture_output=True).returncode,
+    not os.path.samefile(harness.PYTHON, TOOLS_PYTHON)
+    and subprocess.run([harness.PYTHON, "-c", "import mesonpy"], capture_output=True).returncode,
     reason="meson-python is not installed for this interpreter")
 IS_ON = "import sys; n = sys.modules.get('neve'); print(bool(n) and n.is_installed())"
 VERSION = re.search(r"version: '([^']+)'", (harness.ROOT / "meson.build").read_text()).group(1)
@@ -59,12 +58,12 @@ def works(python):
 
 @pytest.fixture(scope="module")
 def wheel():
-    return tool("wheel", "--python", sys.executable)
+    return tool("wheel", "--python", harness.PYTHON)
 
 
 @has_backend
 def test_what_the_wheel_holds(wheel):
-    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    tag = "cp%d%d" % tuple(harness.facts()["version"][:2])
     assert os.path.basename(wheel).startswith(f"neve-{VERSION}-{tag}-{tag}-linux_")
     archive = zipfile.ZipFile(wheel)
     names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -98,7 +97,7 @@ def test_the_extension_shows_one_symbol(wheel, tmp_path):
 
 @has_backend
 def test_installing_the_wheel(wheel, tmp_path):
-    run([sys.executable, "-m", "venv", tmp_path / "env"])
+    run([harness.PYTHON, "-m", "venv", tmp_path / "env"])
     bin = tmp_path / "env/bin"
     pip = [bin / "python", "-m", "pip", "-q", "--disable-pip-version-check"]
     run([*pip, "install", "--no-index", "--no-deps", wheel])
@@ -123,13 +122,13 @@ def test_installing_from_the_sources(tmp_path):
     source = tmp_path / "source"
     if not (harness.ROOT / ".git").exists():
         pytest.skip("the source archive is made of a git checkout")
-    with tarfile.open(tool("sdist", "--python", sys.executable)) as archive:
+    with tarfile.open(tool("sdist", "--python", harness.PYTHON)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
         assert {"pyproject.toml", "meson.build", "LICENSE", "python/startup/neve.pth",
                 "cli/main.c", "src/heap/heap.c"} <= names
         assert not [name for name in names if name.startswith("build/")]
         archive.extractall(source)
-    run([sys.executable, "-m", "venv", "--system-site-packages", tmp_path / "env"])
+    run([harness.PYTHON, "-m", "venv", "--system-site-packages", tmp_path / "env"])
     run([tmp_path / "env/bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "install",
          "--no-index", "--no-deps", "--no-build-isolation", source / f"neve-{VERSION}"])
     works(tmp_path / "env/bin/python")
@@ -137,7 +136,7 @@ def test_installing_from_the_sources(tmp_path):
 
 
 def test_make_install_into_an_environment(tmp_path):
-    run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"])
+    run([harness.PYTHON, "-m", "venv", "--without-pip", tmp_path / "env"])
     python = tmp_path / "env/bin/python"
     said = tool("install", "--python-only", "--python", str(python))
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
@@ -154,7 +153,7 @@ def test_make_install_into_an_environment(tmp_path):
 def test_make_install_below_a_prefix(tmp_path):
     """With DESTDIR; then the tree lies where it was meant to be."""
     prefix, stage = tmp_path / "opt/neve", tmp_path / "stage"
-    said = tool("install", "--python", sys.executable, "--prefix", str(prefix), DESTDIR=str(stage))
+    said = tool("install", "--python", harness.PYTHON, "--prefix", str(prefix), DESTDIR=str(stage))
     assert f" to {stage}{prefix}" in said and not prefix.exists()
     staged = pathlib.Path(f"{stage}{prefix}")
     for name in ("lib/libneve.a", "lib/libneve.so", "lib/pkgconfig/neve.pc", "include/neve.h",
@@ -168,13 +167,13 @@ def test_make_install_below_a_prefix(tmp_path):
     assert str(stage).encode() not in compiled and str(prefix).encode() in compiled
     prefix.parent.mkdir(parents=True)
     shutil.move(staged, prefix)
-    assert run([prefix / "bin/neve", "run", "--python", sys.executable, "-c", IS_ON]) == "True\n"
+    assert run([prefix / "bin/neve", "run", "--python", harness.PYTHON, "-c", IS_ON]) == "True\n"
 
 
 def test_make_install_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = subprocess.run([TOOLS_PYTHON, "-B", str(harness.ROOT / "tools/build.py"), "install",
-                           "--python-only", "--python", sys.executable, "--prefix",
+                           "--python-only", "--python", harness.PYTHON, "--prefix",
                            str(tmp_path / "file/x")], capture_output=True, text=True,
                           env=harness.environment({"PYTHONPATH": None}))
     assert done.returncode == 1 and done.stdout == "", done
