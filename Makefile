@@ -3,7 +3,9 @@
 # The front door.  Each target is one command; the work is done by Meson and the scripts in tools/.
 
 PYTHON       ?= /usr/bin/python3
-PREFIX       ?= /usr/local
+# Where `make install` installs; without it, the C library and the program go to /usr/local and the
+# Python package to where PYTHON looks for packages.
+PREFIX       ?=
 # Runs the scripts in tools/, whatever interpreter the extension is built for.
 TOOLS_PYTHON ?= /usr/bin/python3
 # Extra words for the command behind the target, as in
@@ -15,7 +17,8 @@ CPYTHON_FLAGS ?=
 
 TOOL := $(TOOLS_PYTHON) -B
 
-.PHONY: help run build test test-cpython pythons bench deps deps-run install format check clean
+.PHONY: help run build test test-cpython pythons bench deps deps-run deps-wheel install install-python \
+        wheel sdist format check clean
 
 help:
 	@echo "make run       build, then compare stock CPython and Neve on examples/prefork.py"
@@ -23,9 +26,11 @@ help:
 	@echo "make test-cpython  CPython's whole test suite on stock and on Neve; prints what differs"
 	@echo "make pythons   fetch CPython 3.13 to 3.15 into build/pythons, for tests only"
 	@echo "make bench     the benchmarks"
-	@echo "make build     the importable Python package only, in build/python/<cache tag>/"
+	@echo "make build     the importable Python package, in build/python/<cache tag>/, and build/neve"
 	@echo "make deps      install the Debian packages that are missing"
-	@echo "make install   the C library, its headers and neve.pc, below PREFIX=$(PREFIX)"
+	@echo "make install   the C library, its headers, neve.pc, the program neve, and the Python package"
+	@echo "make install-python   the Python package alone, for PYTHON"
+	@echo "make wheel     the wheel of the Python package, in build/dist/; make sdist: its sources"
 	@echo "make check     style and layers"
 	@echo "make format    clang-format on every C file"
 	@echo "make clean     remove build/"
@@ -58,11 +63,21 @@ bench:
 deps:
 	@sh tools/deps.sh run test pythons bench
 
+deps-wheel:
+	@sh tools/deps.sh run wheel
+
 deps-run:
 	@sh tools/deps.sh run
 
 install: deps-run
-	@$(TOOL) tools/build.py install --prefix '$(PREFIX)'
+	@$(TOOL) tools/build.py install --python '$(PYTHON)' $(if $(PREFIX),--prefix '$(PREFIX)')
+
+install-python: deps-run
+	@$(TOOL) tools/build.py install --python '$(PYTHON)' --python-only \
+	    $(if $(PREFIX),--prefix '$(PREFIX)')
+
+wheel sdist: deps-wheel
+	@$(TOOL) tools/build.py $@ --python '$(PYTHON)'
 
 format:
 	@$(TOOL) tools/check_style.py --fix

@@ -7,8 +7,12 @@ something that Meson looks at only then has changed: the set of source files, th
 interpreter, the compiler.  A lock serializes builds that run at the same time.
 
     build.py compile PRESET...           build everything that the presets hold
-    build.py package [--debug]           build _neve and assemble the package; prints its folder
-    build.py install [--prefix DIR]      build and install library, headers, neve.pc
+    build.py package [--debug]           build _neve and assemble the package; prints its folder;
+                                         without --debug, the program build/neve as well
+    build.py install [--prefix DIR] [--python-only]
+                                         build and install library, headers, neve.pc, the program
+                                         and the package, or the package alone
+    build.py wheel, build.py sdist       the wheel, the source archive in build/dist; prints its path
 """
 
 import argparse
@@ -115,7 +119,7 @@ def configure(preset, python=None, werror=False, extra=()):
     # A change of these needs a fresh folder (Meson caches them, and never forgets an option); a
     # change of the rest needs only another look.
     names = [option.split("=")[0] for option in options]
-    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info, names])
+    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info[1:], names])
     loose = json.dumps([options, find_sources.find(ROOT, FOUND)])
     stamp = [hashlib.sha256(text.encode()).hexdigest() for text in (fixed, loose)]
     stamp_file = folder / ".neve-stamp"
@@ -160,7 +164,7 @@ def copy_if_changed(source, target):
         # Replace, never overwrite, for the same reason.
         temporary = target.with_name(target.name + ".new")
         temporary.write_bytes(data)
-        os.chmod(temporary, 0o755 if target.suffix == ".so" else 0o644)
+        os.chmod(temporary, 0o755 if os.access(source, os.X_OK) else 0o644)
         os.replace(temporary, target)
 
 
@@ -172,10 +176,13 @@ def package(python=DEFAULT_PYTHON, debug=False, werror=False):
     name = f"_neve.{suffix}"
     if not find_sources.find(ROOT, ["python/src/**/*.c"]):
         raise BuildError("there are no sources under python/src")
-    folder = compile_preset(preset, python, werror, [f"python/{name}"])
+    programs = [] if debug else ["cli/neve"]
+    folder = compile_preset(preset, python, werror, [f"python/{name}", *programs])
     top = BUILD / ("python-debug" if debug else "python") / tag
     target = top / "neve"
     with build_lock():
+        for program in programs:
+            copy_if_changed(folder / program, BUILD / pathlib.Path(program).name)
         target.mkdir(parents=True, exist_ok=True)
         wanted = {}
         source = ROOT / "python/neve"
@@ -183,6 +190,9 @@ def package(python=DEFAULT_PYTHON, debug=False, werror=False):
             if path.is_file() and path.suffix != ".pyc":
                 wanted[target / path.relative_to(source)] = path
         wanted[target / name] = folder / "python" / name
+        for path in (ROOT / "python/startup").iterdir():
+            if path.is_file():
+                wanted[top / path.name] = path  # what NEVE=1 needs, in a folder of site-packages
         for path in sorted(target.rglob("*")):
             if path.is_file() and path not in wanted and path.suffix != ".pyc":
                 path.unlink()
@@ -194,8 +204,51 @@ def package(python=DEFAULT_PYTHON, debug=False, werror=False):
     return top
 
 
-def install(prefix):
-    """Install library, headers and neve.pc; DESTDIR is honoured by Meson."""
+# Run by the interpreter: the folder for packages below a prefix.  Without one, or if the folder
+# that the interpreter looks into lies below it, that one; otherwise where pip would install to.
+SITE_FOLDER = """
+import os, sys, sysconfig
+prefix = sys.argv[1] and os.path.realpath(sys.argv[1])
+own = sysconfig.get_path("platlib")
+if prefix and os.path.commonpath([prefix, os.path.realpath(own)]) != prefix:
+    own = sysconfig.get_path("platlib", "posix_prefix", {"base": prefix, "platbase": prefix})
+print(own)
+"""
+
+
+def install_package(python, prefix):
+    """Install the Python package below the prefix (None: where the interpreter looks for its
+    packages); DESTDIR is honoured."""
+    source = package(python)
+    path = shutil.which(python)
+    site = run_quiet([path, "-c", SITE_FOLDER, prefix or ""], None,
+                     f"asking {path} for its folder of packages").strip()
+    folder = pathlib.Path(os.environ.get("DESTDIR", "") + site)
+    try:
+        shutil.rmtree(folder / "neve", ignore_errors=True)
+        for origin in sorted(source.rglob("*")):
+            if origin.is_file() and origin.suffix != ".pyc":
+                target = folder / origin.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_if_changed(origin, target)
+    except OSError as error:
+        raise BuildError(f"cannot install into {folder}: {error.strerror}: choose another place "
+                         "with PREFIX=, or a virtual environment's interpreter with PYTHON=")
+    for name in ("neve", "_neve_startup.py"):
+        run_quiet([path, "-m", "compileall", "-q", "-d", os.path.join(site, name)
+                   if name == "neve" else site, str(folder / name)], None,
+                  "compiling the installed package")
+    print(f"Installing the package neve for {path} to {folder}")
+
+
+def install(prefix, python, python_only):
+    """Install library, headers, neve.pc, program and package; DESTDIR is honoured."""
+    if not python_only:
+        install_library(prefix or "/usr/local")
+    install_package(python, prefix and os.path.abspath(prefix))
+
+
+def install_library(prefix):
     with build_lock():
         folder, env = configure("install", extra=[f"--prefix={os.path.abspath(prefix)}",
                                                   "--libdir=lib"])
@@ -207,6 +260,21 @@ def install(prefix):
             print(line)
 
 
+def distribution(python, kind):
+    """Have meson-python build the wheel or the sdist into build/dist; returns its path."""
+    path, version = python_info(python)[0::2][:2]
+    if subprocess.run([path, "-c", "import mesonpy"], capture_output=True).returncode != 0:
+        raise BuildError(f"{path} ({version}) has no meson-python to build a {kind} with: run make "
+                         f"deps, or make PYTHON={path} install, which needs none")
+    folder = BUILD / "dist"
+    with build_lock():
+        folder.mkdir(exist_ok=True)
+        out = run_quiet([path, "-c", "import sys, mesonpy; print(getattr(mesonpy, 'build_' + "
+                         "sys.argv[1])(sys.argv[2]))", kind, str(folder)], None,
+                        f"building the {kind}")
+    return folder / out.splitlines()[-1]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -215,10 +283,13 @@ def main():
     two = commands.add_parser("package")
     two.add_argument("--debug", action="store_true")
     for sub in (one, two):
-        sub.add_argument("--python", default=DEFAULT_PYTHON)
         sub.add_argument("--werror", action="store_true")
     three = commands.add_parser("install")
-    three.add_argument("--prefix", default="/usr/local")
+    three.add_argument("--prefix")
+    three.add_argument("--python-only", action="store_true")
+    kinds = [commands.add_parser(kind) for kind in ("wheel", "sdist")]
+    for sub in (one, two, three, *kinds):
+        sub.add_argument("--python", default=DEFAULT_PYTHON)
     args = parser.parse_args()
     try:
         if args.command == "compile":
@@ -226,8 +297,10 @@ def main():
                 compile_preset(preset, args.python, args.werror)
         elif args.command == "package":
             print(package(args.python, args.debug, args.werror))
+        elif args.command == "install":
+            install(args.prefix, args.python, args.python_only)
         else:
-            install(args.prefix)
+            print(distribution(args.python, args.command))
     except BuildError as error:
         sys.stderr.write(f"neve: {error}\n")
         return 1

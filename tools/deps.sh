@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Install the Debian packages that a part of the project needs: deps.sh run|test|bench...
+# Install the Debian packages that a part of the project needs: deps.sh run|test|bench|wheel...
 # Nothing is asked of the network when dpkg says that all of them are there.
 
 set -eu
 
 run_packages="build-essential meson ninja-build pkg-config python3 python3-dev"
-test_packages="$run_packages libcmocka-dev python3-pytest clang libclang-rt-dev llvm valgrind
-               clang-format"
+wheel_packages="python3-mesonpy"
+test_packages="$run_packages $wheel_packages python3-pip python3-venv libcmocka-dev python3-pytest
+               clang libclang-rt-dev llvm valgrind clang-format"
 # What tools/fetch_pythons.py needs to unpack interpreters of newer Debian suites.
 pythons_packages="$run_packages patchelf"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4"
@@ -22,9 +23,11 @@ for group in "${@:-run}"; do
         version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
                   2>/dev/null || echo 3.11)
         wanted="$wanted $test_packages libpython$version-testsuite" ;;
+    wheel) wanted="$wanted $wheel_packages" ;;
     bench) wanted="$wanted $bench_packages" ;;
     pythons) wanted="$wanted $pythons_packages" ;;
-    *)     echo "neve: deps.sh knows the groups run, test, pythons and bench, not '$group'" >&2; exit 2 ;;
+    *)     echo "neve: deps.sh knows the groups run, test, pythons, wheel and bench, not '$group'" >&2
+           exit 2 ;;
     esac
 done
 

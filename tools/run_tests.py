@@ -16,6 +16,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     versions      tests/python on the release build, for every other interpreter that is found
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
+    cli           tests/cli: the program neve
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
 Every cmocka case, pytest case, fuzz target and file of CPython's tests counts as one test.  The
@@ -344,6 +345,12 @@ def cpython_stage(stage, args):
     return tally
 
 
+def cli_stage(stage, args):
+    """tests/cli with build/neve, which is built with the package."""
+    build.package(args.python, False, args.werror)
+    return pytest_run(stage, args.python, "tests/cli", clean_environment({}))
+
+
 def fuzz_stage(stage, args):
     """Each libFuzzer target from its corpus, with a fixed seed; a finding stays in build/."""
     tally = Tally()
@@ -396,6 +403,7 @@ STAGES = {
     "pytest-debug": pytest_stage,
     "versions": versions_stage,
     "cpython": cpython_stage,
+    "cli": cli_stage,
     "style": check_stage,
     "layers": check_stage,
 }

@@ -13,8 +13,9 @@ This file is responsible for the public functions, for their defaults from the e
 refusing an interpreter that no extension was built for.  All work is done by the extension
 ``_neve``.
 
-Environment: ``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``),
-``NEVE_GC_STRESS=1`` (testing: collect as often as possible).
+Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the package is installed),
+``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``), ``NEVE_GC_STRESS=1``
+(testing: collect as often as possible).
 """
 
 # This file must parse, and stay cheap to import, on any Python: it is what tells the users of a
@@ -59,25 +60,22 @@ def _no_extension():
 
 def _is_runner():
     """Whether this import is the first step of ``python -m neve``."""
-    if not _sys.argv or _sys.argv[0] not in ("-m", "-c"):  # "-c" up to Python 3.2
-        return False
-    words = getattr(_sys, "orig_argv", None)  # since Python 3.10
-    if words is None:
-        try:
-            with open("/proc/self/cmdline") as lines:
-                words = lines.read().split("\0")
-        except (OSError, IOError):
-            return False
-    return any(word == "-m" and following in ("neve", "neve.__main__")
-               for word, following in zip(words, words[1:])) or "-mneve" in words
+    # runpy, which looks for the module, tells that step from imports while the interpreter starts.
+    if not _sys.argv or _sys.argv[0] not in ("-m", "-c") or "runpy" not in _sys.modules:
+        return False  # "-c" up to Python 3.2
+    from . import _stock
+    words = _stock.command_line() or []
+    return any(word[:1] == "-" and word[-1:] == "m" and following in ("neve", "neve.__main__")
+               for word, following in zip(words, words[1:])) or any(
+        word[:1] == "-" and word.endswith("mneve") for word in words)
 
 
 def _refuse(problem):
-    """Ends this import: for the runner with one line and status 2, otherwise with an
+    """Ends this import: for the runner by running the program without Neve, otherwise with an
     ImportError."""
     if _is_runner():
-        _sys.stderr.write("neve: %s\n" % problem)
-        raise SystemExit(2)
+        from . import _stock
+        _stock.run(problem)
     raise ImportError(problem)
 
 
@@ -90,6 +88,8 @@ except ImportError as _error:
                 if getattr(_error, "name", "neve._neve") in ("neve._neve", "_neve")
                 and getattr(_error, "path", None) is None
                 else str(_error))
+except MemoryError:
+    _problem = "not enough memory"
 if _problem:
     _refuse(_problem)
 del _problem
@@ -149,7 +149,7 @@ def install(mode=None, pause_us=None):
     Installing again with the same settings does nothing.
 
     Raises ``ValueError`` or ``TypeError`` for a setting that cannot be, ``RuntimeError`` with a
-    sentence if this cannot be done now (:mod:`tracemalloc` is tracing, Neve is installed with other
+    sentence if this cannot be done now (another allocator is in place, Neve is installed with other
     settings, the interpreter is not as expected), ``MemoryError``.  Nothing has changed then.
     """
     global _settings

@@ -4,7 +4,11 @@ own while this one gives its place as ``__main__`` to the program that is run.""
 
 import sys
 
-from neve import _run
+try:
+    from neve import _run
+except MemoryError:
+    from neve import _stock
+    _stock.run("not enough memory")
 
 if __name__ == "__main__":
     _status = _run.main(sys.argv[1:])

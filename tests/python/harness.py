@@ -9,9 +9,11 @@ package is found where PYTHONPATH says, or else where the build puts it.
 
 import difflib
 import functools
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -70,6 +72,36 @@ def environment(changes=None, search_path=None):
         else:
             kept[name] = value
     return kept
+
+
+@functools.lru_cache(maxsize=None)
+def facts():
+    """What the interpreter under test says of itself: version, cache_tag, config, include."""
+    code = ("import json, sys, sysconfig; print(json.dumps(dict("
+            "version=sys.version_info[:3], cache_tag=sys.implementation.cache_tag, "
+            "config=sysconfig.get_config_vars(), include=sysconfig.get_paths()['include'])))")
+    done = subprocess.run([PYTHON, "-I", "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def environment_with_neve(folder, copy=False):
+    """A virtual environment in which Neve is installed, as far as its interpreter can tell: links
+    to the built package, or a copy of it.  Returns the interpreter."""
+    # Not by importing venv: the environment must be that of the interpreter under test, whatever
+    # environment that itself is in.
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(folder)], check=True,
+                   env=environment({"PYTHONPATH": None}))
+    site = next(pathlib.Path(folder).glob("lib/python*/site-packages"))
+    source = package_folder()
+    for name in ("neve", "neve.pth", "_neve_startup.py"):
+        if not copy:
+            os.symlink(source / name, site / name)
+        elif (source / name).is_dir():
+            shutil.copytree(source / name, site / name,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source / name, site / name)
+    return pathlib.Path(folder) / "bin/python"
 
 
 class Result:

@@ -293,4 +293,5 @@ def test_few_modules_are_imported(runner):
     runner.write("module.py", "import sys; print(*sorted(sys.modules))")
     stock = runner.stock("-m", "module")
     extra = set(result.out.split()) - set(stock.out.split())
-    assert extra <= {"neve", "neve._neve", "neve._run", "_tracemalloc", "atexit", "gc"}, extra
+    assert extra <= {"neve", "neve._cmdline", "neve._neve", "neve._run", "neve._start",
+                     "neve._stock", "_tracemalloc", "atexit", "gc"}, extra

@@ -109,6 +109,18 @@ def test_help_and_version(runner):
         assert result.status == 0 and result.out.startswith("Neve ")
 
 
+def assert_goes_on(result, *parts):
+    """The program ran without Neve, after one line that says why."""
+    assert (result.status, result.out) == (3, "ran\n"), result
+    lines = result.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("neve: going on without Neve: "), result
+    for part in parts:
+        assert part in lines[0], result
+
+
+GOES_ON = ("-c", "import sys; sys.stdout.write('ran\\n'); sys.exit(3)")
+
+
 def package_without_extension(folder):
     """A copy of the package as another interpreter sees it: nothing that it can load."""
     target = folder / "copy/neve"
@@ -119,8 +131,8 @@ def package_without_extension(folder):
 
 def test_no_extension_at_all(runner):
     package = package_without_extension(runner.folder)
-    result = runner.neve("-c", "print('must not run')", search_path=package.parent)
-    assert_refused(result, harness.PYTHON, "CPython 3.", "no extension module",
+    result = runner.neve(*GOES_ON, search_path=package.parent)
+    assert_goes_on(result, harness.PYTHON, "CPython 3.", "no extension module",
                    f"make PYTHON={harness.PYTHON}")
     result = runner.stock("-c", "import neve", search_path=package.parent)
     assert result.status == 1
@@ -135,15 +147,69 @@ def test_an_extension_for_others_only(runner):
     package = package_without_extension(runner.folder)
     for tag in ("cpython-399-x86_64-linux-gnu", "cpython-398-aarch64-linux-gnu"):
         (package / f"_neve.{tag}.so").write_bytes(b"")
-    result = runner.neve("-c", "pass", search_path=package.parent)
-    assert_refused(result, "built for CPython 3.98, CPython 3.99", "make PYTHON=")
+    result = runner.neve(*GOES_ON, search_path=package.parent)
+    assert_goes_on(result, "built for CPython 3.98, CPython 3.99", "make PYTHON=")
 
 
 def test_an_extension_that_cannot_be_loaded(runner):
     package = package_without_extension(runner.folder)
     source = next((harness.package_folder() / "neve").glob("_neve.*.so"))
     (package / source.name).write_bytes(b"\x7fELF" + bytes(100))
-    assert_refused(runner.neve("-c", "pass", search_path=package.parent), source.name)
+    assert_goes_on(runner.neve(*GOES_ON, search_path=package.parent), source.name)
+
+
+SHOW_START = """
+    import sys
+    print(sys.argv, sys.flags, sys.path, __name__, list(globals()), sys.warnoptions, sys._xoptions)
+    print(sys._getframe().f_back, sys.stdin.read())
+    raise SystemExit(4)
+"""
+
+
+def test_the_program_on_an_interpreter_without_extension(runner):
+    """All kinds of programs, and the interpreter's own options, are as without the runner."""
+    package = package_without_extension(runner.folder)
+    runner.write("show.py", SHOW_START)
+    runner.write("app/__main__.py", SHOW_START)
+    runner.write("-x.py", SHOW_START)
+    code = harness.dedented(SHOW_START)
+
+    def compare(stock, neve, runs=("-m", "neve"), interpreter=(), stdin="input"):
+        results = [runner.execute([*interpreter, *words], search_path=package.parent, stdin=stdin)
+                   for words in (stock, [*runs, *neve])]
+        assert results[0].status == 4, results[0]
+        assert len(results[1].err.splitlines()) == 1, results[1]
+        assert (results[0].status, results[0].out) == (results[1].status, results[1].out)
+
+    options = ["--mode", "x", "--stats", "--pause-us=5"]
+    compare(["show.py", "a", "-m", "neve"], [*options, "show.py", "a", "-m", "neve"])
+    compare(["show.py"], ["--", "show.py"])
+    compare(["./-x.py", "-y"], ["--", "-x.py", "-y"])
+    compare(["app", "a"], ["app", "a"])
+    compare(["-m", "show", "-c", "x"], ["-m", "show", "-c", "x"])
+    compare(["-mshow", "a"], ["-mshow", "a"])
+    compare(["-c", code, "--stats"], ["--stats", "-c", code, "--stats"])
+    compare(["-", "a"], ["-", "a"], stdin=code)
+    compare(["show.py"], ["show.py"], runs=["-mneve"])
+    compare(["-u", "show.py"], ["show.py"], runs=["-um", "neve"])
+    compare(["-u", "show.py"], ["show.py"], runs=["-umneve"])
+    compare(["show.py"], ["show.py"], interpreter=["-X", "utf8", "-OW", "ignore"])
+
+
+def test_command_lines_without_extension(runner):
+    package = package_without_extension(runner.folder)
+
+    def run(*words):
+        return runner.execute(["-m", "neve", *words], search_path=package.parent)
+
+    assert_refused(run("--stast", "-c", "print('must not run')"), "--stast")
+    assert_refused(run(), "no program")
+    result = run("--help")
+    assert result.status == 0 and result.out.startswith("usage: ") and result.err == ""
+    result = run("--version")
+    assert result.status == 1 and "no extension module" in result.err and result.out == ""
+    result = run("missing.py")
+    assert result.status == 2 and "missing.py" in result.err.splitlines()[-1]
 
 
 def other_interpreters():
@@ -159,8 +225,8 @@ def test_other_interpreters(runner):
     if not interpreters:
         pytest.skip("no other interpreter in ~/.pyenv/versions")
     for python in interpreters:
-        result = runner.neve("-c", "print('must not run')", python=python)
-        assert_refused(result, str(python), "make PYTHON=")
+        result = runner.neve(*GOES_ON, python=python)
+        assert_goes_on(result, str(python), "make PYTHON=")
         done = subprocess.run([python, "-c", "import neve"], capture_output=True, text=True,
                               env=harness.environment())
         assert done.returncode == 1, done

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the program `neve` share.
+ *
+ *   main.c         the table of commands, --help, --version
+ *   run.c          neve run
+ *   interpreter.c  which Python, and where the package for it is
+ *   support.c      errors, strings, programs in PATH
+ *
+ * A command is a function of its own file and a line of the table in main.c.
+ * Exit status: 0 done, 1 it failed, 2 the command line cannot be followed; an
+ * error is one line on standard error that says what to do. The program is
+ * short-lived and single-threaded, and ends in an exec or in an exit, so
+ * strings are not freed.
+ */
+#ifndef NVCLI_CLI_H
+#define NVCLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { NVCLI_DONE = 0, NVCLI_FAILED = 1, NVCLI_USAGE = 2 };
+
+/* ---- commands; argv[0] is the command's name ---- */
+
+int nvcli_run(int argc, char **argv);
+
+/* ---- support.c ---- */
+
+/* Prints "neve: " and the message as one line; returns `status`. */
+int nvcli_error(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* As printf, into new memory; ends the process where there is none. */
+char *nvcli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The value of a variable, or NULL if it is unset or empty. */
+const char *nvcli_env(const char *name);
+bool nvcli_is_file(const char *path);
+/* The file that a shell would run for the name: the name itself if it holds a
+ * slash and can be run, else the first in PATH; NULL if there is none. */
+char *nvcli_find_program(const char *name);
+
+/* ---- interpreter.c ---- */
+
+typedef struct nvcli_interpreter {
+    const char *path;  /* as it is to be executed: links lead to virtual environments */
+    char version[32];  /* "3.11.2" */
+    char tag[64];      /* its cache tag, "cpython-311" */
+    bool has_package;  /* `import neve` works there, or will with `search_path` */
+    bool obeys_env;    /* it switches Neve on when NEVE=1 is in its environment */
+    char *search_path; /* goes in front of PYTHONPATH; NULL: not needed */
+} nvcli_interpreter;
+
+/* Finds the interpreter that `chosen` names (a path or a name), or, where that
+ * is NULL, the default one, asks it what it is, started with the `flags` (a
+ * list that NULL ends, or NULL), and looks for the package.
+ * NVCLI_DONE, or the status to exit with after an error was printed. */
+int nvcli_interpreter_find(const char *chosen, char *const *flags, nvcli_interpreter *out);
+/* The same, and an error if there is no package for it. */
+int nvcli_interpreter_require(const char *chosen, char *const *flags, nvcli_interpreter *out);
+/* Before a program that need not be Python is started with NEVE=1: prints a
+ * line if that has no effect on the interpreter that it would most likely use. */
+void nvcli_interpreter_warn(const char *program);
+
+#endif
