@@ -31,7 +31,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PYTHON = sys.executable
-TIMEOUT_S = 120
+TIMEOUT_S = 300    # for machines that have much else to do
 SIDES = ("stock", "neve")
 
 # Left by a process that ends as it must not, whatever the program does with its exit status.
@@ -195,12 +195,12 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout} s\n{self.story()}") from None
 
-    def stop(self, number=signal.SIGTERM, timeout=60):
+    def stop(self, number=signal.SIGTERM, timeout=120):
         """End it by a signal that it handles; returns its exit status."""
         self.popen.send_signal(number)
         return self.wait(timeout)
 
-    def until(self, condition, what, timeout=60):
+    def until(self, condition, what, timeout=120):
         """Wait until a condition holds; returns what the condition returned."""
         deadline = time.monotonic() + timeout
         while True:
@@ -267,7 +267,7 @@ def sorted_lines(text):
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=120):
         super().__init__("localhost", timeout=timeout)
         self.path = str(path)
 
