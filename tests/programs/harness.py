@@ -35,7 +35,7 @@ TIMEOUT_S = 300    # for machines that have much else to do
 SIDES = ("stock", "neve")
 
 # Left by a process that ends as it must not, whatever the program does with its exit status.
-CRASH = re.compile(r"Fatal Python error|Segmentation fault|^neve: |double free|core dumped", re.M)
+CRASH = re.compile(r"Fatal Python error|[Ss]egmentation [Ff]ault|^DAMN |^neve: |double free|core dumped", re.M)
 
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 STAMP = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?: ?[+-]\d{4})?")
