@@ -36,7 +36,7 @@ build: deps-run
 	@$(TOOL) tools/build.py package --python '$(PYTHON)'
 
 test:
-	@sh tools/deps.sh test
+	@sh tools/deps.sh test programs
 	@$(TOOL) tools/run_tests.py --python '$(PYTHON)' $(TEST_FLAGS)
 
 bench:
@@ -44,7 +44,7 @@ bench:
 	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' $(BENCH_FLAGS)
 
 deps:
-	@sh tools/deps.sh run test bench
+	@sh tools/deps.sh run test programs bench
 
 deps-run:
 	@sh tools/deps.sh run

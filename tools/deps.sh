@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Install the Debian packages that a part of the project needs: deps.sh run|test|bench...
+# Install the Debian packages that a part of the project needs: deps.sh run|test|programs|bench...
 # Nothing is asked of the network when dpkg says that all of them are there.
 
 set -eu
@@ -9,6 +9,10 @@ set -eu
 run_packages="build-essential meson ninja-build pkg-config python3 python3-dev"
 test_packages="$run_packages libcmocka-dev python3-pytest clang libclang-rt-dev llvm valgrind
                clang-format"
+# The programs of tests/programs, and what they are made of.
+programs_packages="$run_packages python3-pytest python3-django gunicorn uwsgi-core
+                   uwsgi-plugin-python3 celery python3-celery python3-aiohttp python3-httpx
+                   python3-sphinx mypy python3-pytest-xdist python3-pytest-forked"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4"
 
 wanted=""
@@ -20,8 +24,9 @@ for group in "${@:-run}"; do
         version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
                   2>/dev/null || echo 3.11)
         wanted="$wanted $test_packages libpython$version-testsuite" ;;
-    bench) wanted="$wanted $bench_packages" ;;
-    *)     echo "neve: deps.sh knows the groups run, test and bench, not '$group'" >&2; exit 2 ;;
+    programs) wanted="$wanted $programs_packages" ;;
+    bench) wanted="$wanted $bench_packages $programs_packages" ;;
+    *)     echo "neve: deps.sh knows the groups run, test, programs and bench, not '$group'" >&2; exit 2 ;;
     esac
 done
 

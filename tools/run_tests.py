@@ -13,6 +13,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     fuzz          libFuzzer targets, a bounded number of runs each
     pytest        tests/python on the release build
     pytest-debug  tests/python on an extension with NEVE_DEBUG=3
+    programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
 Every cmocka case, pytest case and fuzz target counts as one test.  A program that crashes, times
@@ -51,6 +52,7 @@ TOO_SLOW = {
 
 C_TIMEOUT_S = {"c-debug": 300, "c-asan": 300, "c-stress": 300, "c-tsan": 300, "c-valgrind": 600}
 PYTEST_TIMEOUT_S = 1200
+PROGRAMS_TIMEOUT_S = 2400
 FUZZ_RUNS = 20000
 FUZZ_SECONDS = 30
 
@@ -198,7 +200,7 @@ def c_stage(stage, args):
     return tally
 
 
-def pytest_run(stage, python, folder, env):
+def pytest_run(stage, python, folder, env, timeout_s=PYTEST_TIMEOUT_S):
     """Run pytest over one folder and count the cases in its report."""
     tally = Tally()
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -206,7 +208,7 @@ def pytest_run(stage, python, folder, env):
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
                f"--junitxml={report}", folder]
-    status, output = run(command, env, PYTEST_TIMEOUT_S)
+    status, output = run(command, env, timeout_s)
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             name = f"{case.get('classname')}.{case.get('name')}"
@@ -217,10 +219,10 @@ def pytest_run(stage, python, folder, env):
             else:
                 tally.passed += 1
     if status != 0 and not tally.failures:
-        why = "found no tests" if status == 5 else how_it_ended(status, PYTEST_TIMEOUT_S)
+        why = "found no tests" if status == 5 else how_it_ended(status, timeout_s)
         tally.failures.append((f"pytest {folder}", why))
     if tally.failures:
-        show(f"{stage}: {how_it_ended(status, PYTEST_TIMEOUT_S)}", output)
+        show(f"{stage}: {how_it_ended(status, timeout_s)}", output)
     return tally
 
 
@@ -236,6 +238,17 @@ def pytest_stage(stage, args):
     env = clean_environment({"PYTHONPATH": str(package),
                              "NEVE_TEST_BUILD": "debug" if is_debug else "release"})
     return pytest_run(stage, args.python, "tests/python", env)
+
+
+def programs_stage(stage, args):
+    """tests/programs: Debian's packages serve Debian's interpreter only."""
+    if os.path.realpath(shutil.which(args.python) or "") != os.path.realpath(build.DEFAULT_PYTHON):
+        print(f"{stage}: left out, {args.python} is not {build.DEFAULT_PYTHON}")
+        tally = Tally()
+        tally.skipped = 1
+        return tally
+    env = clean_environment({"PYTHONPATH": str(build.package(args.python, False, args.werror))})
+    return pytest_run(stage, args.python, "tests/programs", env, PROGRAMS_TIMEOUT_S)
 
 
 def fuzz_stage(stage, args):
@@ -288,6 +301,7 @@ STAGES = {
     "fuzz": fuzz_stage,
     "pytest": pytest_stage,
     "pytest-debug": pytest_stage,
+    "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
 }

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A small HTTP server of threads for clients to ask, on a port that the system chooses.
 
-Not one of the programs: it runs in the process that wants to be served.
+Not one of the programs: it runs in the process that wants to be served.  As a script it is a process
+of its own, which prints its URL and ends when its standard input does.
 """
 
 import contextlib
 import http.server
 import json
+import sys
 import threading
 import urllib.parse
 
@@ -60,3 +62,9 @@ def serving():
         finally:
             server.shutdown()
             thread.join()
+
+
+if __name__ == "__main__":
+    with serving() as address:
+        print(address, flush=True)
+        sys.stdin.read()
