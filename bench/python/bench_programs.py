@@ -7,7 +7,7 @@ The programs are those of tests/programs, from Debian's packages, each in one pr
     celery    tasks of the Celery application, executed in the process itself
     aiohttp   server and client in one process, over a Unix socket
     httpx     loops of the client; the server is another process and is not measured
-    sphinx    a build of 107 pages
+    sphinx    a build of 96 pages
     mypy      a part of the standard library, every check, no cache (compiled to an extension by Debian)
 
     /usr/bin/python3 bench/python/bench_programs.py

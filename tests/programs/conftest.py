@@ -13,6 +13,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import harness  # noqa: E402
 
+# A suite that the programs run: of its own, with another name for its tests.
+collect_ignore = ["pytest_project"]
+
 MODULES = ["django", "gunicorn", "celery", "aiohttp", "httpx", "sphinx", "mypy", "xdist",
            "pytest_forked"]
 
