@@ -44,7 +44,7 @@ build: deps-run
 	@$(TOOL) tools/build.py package --python '$(PYTHON)'
 
 test:
-	@sh tools/deps.sh test pythons
+	@sh tools/deps.sh test pythons programs
 	@$(TOOL) tools/fetch_pythons.py >/dev/null || \
 	    echo "neve: not all interpreters could be fetched: fewer are tested, as named below" >&2
 	@$(TOOL) tools/run_tests.py --python '$(PYTHON)' $(TEST_FLAGS)
@@ -61,7 +61,7 @@ bench:
 	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' $(BENCH_FLAGS)
 
 deps:
-	@sh tools/deps.sh run test pythons bench
+	@sh tools/deps.sh run test pythons programs bench
 
 deps-wheel:
 	@sh tools/deps.sh run wheel

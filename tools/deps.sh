@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Install the Debian packages that a part of the project needs: deps.sh run|test|bench|wheel...
+# Install the Debian packages that a part of the project needs:
+# deps.sh run|test|pythons|programs|wheel|bench...
 # Nothing is asked of the network when dpkg says that all of them are there.
 
 set -eu
@@ -12,6 +13,10 @@ test_packages="$run_packages $wheel_packages python3-pip python3-venv libcmocka-
                clang libclang-rt-dev llvm valgrind clang-format"
 # What tools/fetch_pythons.py needs to unpack interpreters of newer Debian suites.
 pythons_packages="$run_packages patchelf"
+# The programs of tests/programs, and what they are made of.
+programs_packages="$run_packages python3-pytest python3-django gunicorn uwsgi-core
+                   uwsgi-plugin-python3 celery python3-celery python3-aiohttp python3-httpx
+                   python3-sphinx mypy python3-pytest-xdist python3-pytest-forked"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4"
 
 wanted=""
@@ -26,7 +31,9 @@ for group in "${@:-run}"; do
     wheel) wanted="$wanted $wheel_packages" ;;
     bench) wanted="$wanted $bench_packages" ;;
     pythons) wanted="$wanted $pythons_packages" ;;
-    *)     echo "neve: deps.sh knows the groups run, test, pythons, wheel and bench, not '$group'" >&2
+    programs) wanted="$wanted $programs_packages" ;;
+    *)     echo "neve: deps.sh knows the groups run, test, pythons, programs, wheel and bench," \
+                "not '$group'" >&2
            exit 2 ;;
     esac
 done

@@ -17,6 +17,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
     cli           tests/cli: the program neve
+    programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
 Every cmocka case, pytest case, fuzz target and file of CPython's tests counts as one test.  The
@@ -62,6 +63,7 @@ C_TIMEOUT_S = {"c-debug": 300, "c-asan": 300, "c-stress": 300, "c-tsan": 300, "c
 PYTEST_TIMEOUT_S = 1200
 CPYTHON_TIMEOUT_S = 1800
 CPYTHON_FILE_TIMEOUT_S = 300
+PROGRAMS_TIMEOUT_S = 2400
 FUZZ_RUNS = 20000
 FUZZ_SECONDS = 30
 
@@ -209,7 +211,7 @@ def c_stage(stage, args):
     return tally
 
 
-def pytest_run(stage, python, folder, env):
+def pytest_run(stage, python, folder, env, timeout_s=PYTEST_TIMEOUT_S):
     """Run pytest over one folder and count the cases in its report."""
     tally = Tally()
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -217,7 +219,7 @@ def pytest_run(stage, python, folder, env):
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
                f"--junitxml={report}", folder]
-    status, output = run(command, env, PYTEST_TIMEOUT_S)
+    status, output = run(command, env, timeout_s)
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             name = f"{case.get('classname')}.{case.get('name')}"
@@ -228,10 +230,10 @@ def pytest_run(stage, python, folder, env):
             else:
                 tally.passed += 1
     if status != 0 and not tally.failures:
-        why = "found no tests" if status == 5 else how_it_ended(status, PYTEST_TIMEOUT_S)
+        why = "found no tests" if status == 5 else how_it_ended(status, timeout_s)
         tally.failures.append((f"pytest {folder}", why))
     if tally.failures:
-        show(f"{stage}: {how_it_ended(status, PYTEST_TIMEOUT_S)}", output)
+        show(f"{stage}: {how_it_ended(status, timeout_s)}", output)
     return tally
 
 
@@ -351,6 +353,17 @@ def cli_stage(stage, args):
     return pytest_run(stage, args.python, "tests/cli", clean_environment({}))
 
 
+def programs_stage(stage, args):
+    """tests/programs: Debian's packages serve Debian's interpreter only."""
+    if os.path.realpath(shutil.which(args.python) or "") != os.path.realpath(build.DEFAULT_PYTHON):
+        print(f"{stage}: left out, {args.python} is not {build.DEFAULT_PYTHON}")
+        tally = Tally()
+        tally.skipped = 1
+        return tally
+    env = clean_environment({"PYTHONPATH": str(build.package(args.python, False, args.werror))})
+    return pytest_run(stage, args.python, "tests/programs", env, PROGRAMS_TIMEOUT_S)
+
+
 def fuzz_stage(stage, args):
     """Each libFuzzer target from its corpus, with a fixed seed; a finding stays in build/."""
     tally = Tally()
@@ -404,6 +417,7 @@ STAGES = {
     "versions": versions_stage,
     "cpython": cpython_stage,
     "cli": cli_stage,
+    "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
 }

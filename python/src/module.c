@@ -72,7 +72,8 @@ static PyObject *is_installed(PyObject *self, PyObject *unused)
 {
     (void)self;
     (void)unused;
-    return PyBool_FromLong(nvpy.interp != NULL);
+    /* A sub-interpreter has a neve module of its own, and Neve is not what collects there. */
+    return PyBool_FromLong(nvpy.interp != NULL && PyInterpreterState_Get() == nvpy.interp);
 }
 
 static PyObject *generation_stats(const neve_generation_stats *g)

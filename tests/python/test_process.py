@@ -251,6 +251,33 @@ gc.collect()
     assert result.err == ""
 
 
+@pytest.mark.skipif(importlib.util.find_spec("_xxsubinterpreters") is None,
+                    reason="the interpreter has no _xxsubinterpreters")
+def test_subinterpreter_of_a_program_on_neve(runner):
+    """There Neve is not installed, whatever the main interpreter has, and says so in sentences."""
+    result = runner.neve_code("""
+import _xxsubinterpreters as interpreters
+import neve
+one = interpreters.create()
+interpreters.run_string(one, '''
+import neve
+print(neve.is_installed())
+for function in (neve.install, neve.stats, neve.uninstall):
+    try:
+        function()
+    except RuntimeError as error:
+        print("refused:", error, flush=True)
+''')
+interpreters.destroy(one)
+print(neve.is_installed(), neve.stats()["mode"])
+""")
+    lines = result.out.splitlines()
+    assert lines[0] == "False" and lines[-1] == "True generational", result
+    assert "main interpreter only" in lines[1] and "not installed" in lines[2], result
+    assert "another interpreter" in lines[3], result
+    assert result.err == ""
+
+
 @pytest.mark.parametrize("modules", [
     "argparse ast asyncio base64 bz2 calendar cmd codecs collections colorsys concurrent.futures",
     "configparser contextlib copy csv ctypes curses datetime dbm decimal difflib dis doctest email",
