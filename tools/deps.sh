@@ -9,7 +9,8 @@ set -eu
 run_packages="build-essential meson ninja-build pkg-config python3 python3-dev"
 test_packages="$run_packages libcmocka-dev python3-pytest clang libclang-rt-dev llvm valgrind
                clang-format"
-bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4"
+bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4
+                valgrind"
 
 wanted=""
 for group in "${@:-run}"; do
