@@ -5,7 +5,7 @@
     object -> observe -> collect -> heap -> platform        src/<layer>/, include/neve/<layer>.h
     python/, cli/, examples/, tests/python/                 programs: see include/ only
 
-Further: nothing but python/ includes CPython's headers, and CPython's version is compared under
+Further: nothing but python/ and its tests includes CPython's headers, and CPython's version is compared under
 python/src/compat/ only.  Each violation is printed as file:line and a sentence; exit status 1.
 """
 
@@ -77,7 +77,7 @@ class Checker:
 
     def check_include(self, path, line, quote, name):
         in_core = path.startswith(("src/", "include/"))
-        if CPYTHON.search(name) and not path.startswith("python/"):
+        if CPYTHON.search(name) and not path.startswith(("python/", "tests/python/")):
             return f"includes {name}: only python/ knows CPython"
         target = self.resolve(path, quote, name)
         if target is None:

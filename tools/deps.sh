@@ -17,7 +17,8 @@ pythons_packages="$run_packages patchelf"
 programs_packages="$run_packages python3-pytest python3-django gunicorn uwsgi-core
                    uwsgi-plugin-python3 celery python3-celery python3-aiohttp python3-httpx
                    python3-sphinx mypy python3-pytest-xdist python3-pytest-forked"
-bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4"
+bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4
+                valgrind"
 
 wanted=""
 for group in "${@:-run}"; do

@@ -231,6 +231,15 @@ class MemoryProbe:
         return int(text[start:text.index(b"kB", start)])
 
 
+def peak_rss_mb():
+    """Peak resident memory of this process since its program began; getrusage would count its parent's before exec."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    raise Failure("/proc/self/status does not tell the peak of resident memory")
+
+
 # --- results -----------------------------------------------------------------------------------------------
 
 
