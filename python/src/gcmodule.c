@@ -15,7 +15,7 @@ typedef struct replacement {
     int flags; /* as the original must have them */
     PyCFunction ours;
     PyCFunction ours_fast; /* for an original with METH_FASTCALL alone; or NULL */
-    PyCFunction original; /* NULL: not replaced */
+    PyCFunction original;  /* NULL: not replaced */
     PyMethodDef *definition;
 } replacement;
 

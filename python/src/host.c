@@ -294,8 +294,8 @@ static bool clear_weakrefs_of(PyObject *object, bool keeps_plain, PyObject **cal
         nvpy_compat_weakref_clear(weakref);
         /* A callback whose weak reference is garbage itself must not run: it
          * could reach objects that are about to be cleared. */
-        bool is_called = calls != NULL && has_callback &&
-                         !neve_collector_is_condemned(nvpy.collector, weakref);
+        bool is_called =
+            calls != NULL && has_callback && !neve_collector_is_condemned(nvpy.collector, weakref);
         /* `collecting` is set: making the list starts no collection. */
         bool is_added = !is_called || ((*calls != NULL || (*calls = PyList_New(0)) != NULL) &&
                                        PyList_Append(*calls, (PyObject *)weakref) == 0);

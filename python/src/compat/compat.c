@@ -159,8 +159,7 @@ bool nvpy_compat_add_results(PyInterpreterState *interp, int generation,
     double seconds = (double)collection->duration_ns / 1e9;
     statistics->candidates += (Py_ssize_t)objects;
     statistics->duration += seconds;
-    is_added = is_added &&
-               add_to_info(info, "candidates", PyLong_FromSize_t(objects)) &&
+    is_added = is_added && add_to_info(info, "candidates", PyLong_FromSize_t(objects)) &&
                add_to_info(info, "duration", PyFloat_FromDouble(seconds));
 #endif
     return is_added;
