@@ -18,9 +18,10 @@ static const char other_structures[] =
 
 #if PY_VERSION_HEX >= 0x030d0000
 /* The interpreter says where its fields are, for debuggers (since 3.13). They are
- * compared with where this build expects those that it uses. The size of the
- * interpreter's state says nothing: its end depends on options, such as the JIT,
- * that extensions do not get to know. */
+ * compared with where this build expects those that it uses. The sizes of the
+ * interpreter's and the threads' states say nothing: their ends depend on
+ * options, such as the JIT, that extensions do not get to know, and have grown in
+ * patch releases. */
 static const char *compare_offsets(void)
 {
     const _Py_DebugOffsets *offsets = &_PyRuntime.debug_offsets;
@@ -36,7 +37,6 @@ static const char *compare_offsets(void)
         {offsets->interpreter_state.imports_modules, offsetof(PyInterpreterState, imports.modules)},
         {offsets->interpreter_state.sysdict, offsetof(PyInterpreterState, sysdict)},
         {offsets->interpreter_state.builtins, offsetof(PyInterpreterState, builtins)},
-        {offsets->thread_state.size, sizeof(PyThreadState)},
 #if PY_VERSION_HEX >= 0x030e0000
         {offsets->interpreter_frame.stackpointer, offsetof(_PyInterpreterFrame, stackpointer)},
         {offsets->gen_object.size, sizeof(PyGenObject)},
@@ -48,6 +48,7 @@ static const char *compare_offsets(void)
         {offsets->gc.generation_stats, offsetof(struct _gc_runtime_state, generation_stats)},
         {offsets->gc.generation_stats_size, sizeof(struct gc_stats)},
 #endif
+        {offsets->thread_state.datastack_chunk, offsetof(PyThreadState, datastack_chunk)},
         {offsets->thread_state.current_frame, offsetof(PyThreadState, current_frame)},
         {offsets->interpreter_frame.size, sizeof(_PyInterpreterFrame)},
         {offsets->interpreter_frame.previous, offsetof(_PyInterpreterFrame, previous)},

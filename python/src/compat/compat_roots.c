@@ -30,11 +30,6 @@ static void visit_thread(PyThreadState *thread, neve_visit_fn visit, void *arg)
     VISIT(thread->context);
     for (_PyErr_StackItem *item = thread->exc_info; item != NULL; item = item->previous_item)
         VISIT(item->exc_value);
-#if PY_VERSION_HEX >= 0x030e0000
-    const _PyThreadStateImpl *more = (const _PyThreadStateImpl *)thread;
-    VISIT(more->asyncio_running_loop);
-    VISIT(more->asyncio_running_task);
-#endif
     nvpy_compat_visit_frames(thread, visit, arg);
 }
 
