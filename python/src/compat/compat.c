@@ -98,11 +98,14 @@ static bool has_known_fields(PyInterpreterState *interp)
         own_dict == NULL || interp->dict != own_dict)
         return false;
 #if PY_VERSION_HEX >= 0x030c0000
-    PyTypeObject *type = nvpy_static_types(interp)->type;
-    PyObject *dict = type == NULL ? NULL : PyType_GetDict(type);
+    /* The first static type is known, so nothing is read through a pointer that
+     * may be none. Patch releases of 3.13 differ between here and there. */
+    const nvpy_static_type *first = nvpy_static_types(interp);
+    if (interp->imports.modules != PyImport_GetModuleDict() || first->type != &PyBaseObject_Type)
+        return false;
+    PyObject *dict = PyType_GetDict(&PyBaseObject_Type);
     Py_XDECREF(dict);
-    return interp->imports.modules == PyImport_GetModuleDict() && dict != NULL &&
-           dict == nvpy_static_types(interp)->tp_dict;
+    return dict == first->tp_dict;
 #else
     return interp->modules == PyImport_GetModuleDict();
 #endif
