@@ -98,8 +98,8 @@ static bool has_known_fields(PyInterpreterState *interp)
         own_dict == NULL || interp->dict != own_dict)
         return false;
 #if PY_VERSION_HEX >= 0x030c0000
-    /* The first static type is known, so nothing is read through a pointer that
-     * may be none. Patch releases of 3.13 differ between here and there. */
+    /* The first static type is known: nothing is read through a pointer that may be
+     * none. */
     const nvpy_static_type *first = nvpy_static_types(interp);
     if (interp->imports.modules != PyImport_GetModuleDict() || first->type != &PyBaseObject_Type)
         return false;
@@ -128,7 +128,9 @@ const char *nvpy_compat_refusal(PyInterpreterState *interp)
 #endif
     if (refusal != NULL)
         return refusal;
-    if (!has_known_fields(interp))
+    /* First, since it follows no pointer: within 3.13 the lists have moved by four
+     * bytes, when their heads got an alignment of their own. */
+    if (nvpy_gc(interp)->generation0 != nvpy_list(interp, 0) || !has_known_fields(interp))
         return other_structures;
     for (int i = 0; i <= NUM_GENERATIONS; i++) {
         PyGC_Head *list = nvpy_list(interp, i);
@@ -136,7 +138,7 @@ const char *nvpy_compat_refusal(PyInterpreterState *interp)
         if (next == NULL || _PyGCHead_PREV(next) != list)
             return other_structures;
     }
-    return nvpy_gc(interp)->generation0 == nvpy_list(interp, 0) ? NULL : other_structures;
+    return NULL;
 }
 
 static bool add_to_info(PyObject *info, const char *key, PyObject *found)
