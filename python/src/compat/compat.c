@@ -98,11 +98,14 @@ static bool has_known_fields(PyInterpreterState *interp)
         own_dict == NULL || interp->dict != own_dict)
         return false;
 #if PY_VERSION_HEX >= 0x030c0000
-    PyTypeObject *type = nvpy_static_types(interp)->type;
-    PyObject *dict = type == NULL ? NULL : PyType_GetDict(type);
+    /* The first static type is known: nothing is read through a pointer that may be
+     * none. */
+    const nvpy_static_type *first = nvpy_static_types(interp);
+    if (interp->imports.modules != PyImport_GetModuleDict() || first->type != &PyBaseObject_Type)
+        return false;
+    PyObject *dict = PyType_GetDict(&PyBaseObject_Type);
     Py_XDECREF(dict);
-    return interp->imports.modules == PyImport_GetModuleDict() && dict != NULL &&
-           dict == nvpy_static_types(interp)->tp_dict;
+    return dict == first->tp_dict;
 #else
     return interp->modules == PyImport_GetModuleDict();
 #endif
@@ -125,7 +128,9 @@ const char *nvpy_compat_refusal(PyInterpreterState *interp)
 #endif
     if (refusal != NULL)
         return refusal;
-    if (!has_known_fields(interp))
+    /* First, since it follows no pointer: within 3.13 the lists have moved by four
+     * bytes, when their heads got an alignment of their own. */
+    if (nvpy_gc(interp)->generation0 != nvpy_list(interp, 0) || !has_known_fields(interp))
         return other_structures;
     for (int i = 0; i <= NUM_GENERATIONS; i++) {
         PyGC_Head *list = nvpy_list(interp, i);
@@ -133,7 +138,7 @@ const char *nvpy_compat_refusal(PyInterpreterState *interp)
         if (next == NULL || _PyGCHead_PREV(next) != list)
             return other_structures;
     }
-    return nvpy_gc(interp)->generation0 == nvpy_list(interp, 0) ? NULL : other_structures;
+    return NULL;
 }
 
 static bool add_to_info(PyObject *info, const char *key, PyObject *found)
