@@ -379,7 +379,7 @@ def test_standard_error_that_cannot_be_written(broken, installed):
 
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is missing: make deps")
 def test_the_cost_where_the_variable_is_unset(broken, runner):
-    """Of all instructions of an interpreter that does nothing, under 2.5% are for neve.pth."""
+    """Of all instructions of an interpreter that does nothing, under 4% are for neve.pth."""
     package, _ = broken
     python = package.parents[3] / "bin/python"
     env = harness.environment({"PYTHONPATH": None})
@@ -394,4 +394,4 @@ def test_the_cost_where_the_variable_is_unset(broken, runner):
     with_it = instructions()
     (package.parent / "neve.pth").unlink()
     without = instructions()
-    assert without < with_it < without * 1.025, (with_it, without)
+    assert without < with_it < without * 1.04, (with_it, without)
