@@ -379,7 +379,8 @@ def test_standard_error_that_cannot_be_written(broken, installed):
 
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is missing: make deps")
 def test_the_cost_where_the_variable_is_unset(broken, runner):
-    """Of all instructions of an interpreter that does nothing, under 2.5% are for neve.pth."""
+    """The line in neve.pth takes under 2% of the instructions of an interpreter that does nothing,
+    beside those for any file of its kind (newer versions load a codec for the first one)."""
     package, _ = broken
     python = package.parents[3] / "bin/python"
     env = harness.environment({"PYTHONPATH": None})
@@ -392,6 +393,6 @@ def test_the_cost_where_the_variable_is_unset(broken, runner):
         return next(int(line.split()[1]) for line in lines if line.startswith("totals:"))
 
     with_it = instructions()
-    (package.parent / "neve.pth").unlink()
+    (package.parent / "neve.pth").write_text("# nothing\n")
     without = instructions()
-    assert without < with_it < without * 1.025, (with_it, without)
+    assert without < with_it < without * 1.02, (with_it, without)
