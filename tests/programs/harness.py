@@ -30,6 +30,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+STARTUP = ROOT / "python/startup"
 PYTHON = sys.executable
 TIMEOUT_S = 300    # for machines that have much else to do
 SIDES = ("stock", "neve")
@@ -65,6 +66,7 @@ def activate(env, how):
         return ["-m", "neve"]
     assert how == "environment", how
     env["NEVE"] = "1"
+    env["NEVE_PROGRAMS_STARTUP"] = str(STARTUP)
     return []
 
 
