@@ -30,6 +30,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+STARTUP = ROOT / "python/startup"
 PYTHON = sys.executable
 TIMEOUT_S = 300    # for machines that have much else to do
 SIDES = ("stock", "neve")
@@ -65,6 +66,7 @@ def activate(env, how):
         return ["-m", "neve"]
     assert how == "environment", how
     env["NEVE"] = "1"
+    env["NEVE_PROGRAMS_STARTUP"] = str(STARTUP)
     return []
 
 
@@ -246,8 +248,9 @@ def check_same(stock, neve):
         if name not in stock or name not in neve:
             problems.append(f"{name}: only on {'stock' if name in stock else 'Neve'}")
         elif stock[name] != neve[name]:
-            if isinstance(stock[name], bytes):
-                problems.append(f"{name}: {len(stock[name])} and {len(neve[name])} bytes differ")
+            if not isinstance(stock[name], str):
+                problems.append(f"{name}: contents of length {len(stock[name])} and "
+                                f"{len(neve[name])} differ")
                 continue
             lines = difflib.unified_diff(stock[name].splitlines(), neve[name].splitlines(),
                                          f"stock: {name}", f"Neve: {name}", lineterm="", n=3)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A Sphinx build of a large tree of documents, by one process and by several forked ones."""
 
+import re
 import sys
 
 import harness
@@ -28,6 +29,9 @@ def test_sphinx(tmp_path, jobs, how):
             # Doctrees are pickles, and name the folder.
             if path.is_file() and ".doctrees" not in name:
                 texts[name] = path.read_bytes()
+            if jobs > 1 and path.name == "searchindex.js":
+                # In the order in which the processes came to an end, on any interpreter.
+                texts[name] = sorted(re.split(rb"[][{},:\s]+", path.read_bytes()))
         assert len(texts) > pages
         return texts
 

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What every interpreter of the programs imports at its start: Neve, where it is asked for.
+"""What every interpreter of the programs imports at its start: Neve where NEVE=1 asks for it, by the
+`.pth` file that an installed wheel brings along, and the notes.
 
-Stands in for the activation by the environment that an installed wheel brings along, and reaches
-what `python -m neve` cannot: embedded interpreters, scripts, and children that are not forked.
+`.pth` files are obeyed in folders of the site only, not in those of PYTHONPATH; so the one of the
+checkout is shown to the module site here.
 """
 
 import os
+import site
 
-if os.environ.get("NEVE") == "1":
-    import neve
-
-    try:
-        neve.install()
-    except RuntimeError:
-        # In a sub-interpreter.  Where it happens elsewhere, the notes tell.
-        pass
+if "NEVE_PROGRAMS_STARTUP" in os.environ:
+    site.addsitedir(os.environ["NEVE_PROGRAMS_STARTUP"])
 
 import witness
 
