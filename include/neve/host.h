@@ -56,6 +56,13 @@ typedef struct neve_gather neve_gather;
 /* Adds one object. False: no memory, stop gathering. */
 NEVE_API bool neve_gather_add(neve_gather *into, void *object);
 
+/* References that lie in an array, `stride` pointers apart; some may be NULL. */
+typedef struct neve_edges {
+    void *const *items;
+    size_t count;
+    size_t stride;
+} neve_edges;
+
 /* For neve_host.mark: an object is marked by marking what it refers to. */
 #define NEVE_MARK_BATCH 128u
 typedef struct neve_marker {
@@ -142,6 +149,10 @@ typedef struct neve_host {
      * looks at another. `n` is at most NEVE_MARK_BATCH. NULL: the collector
      * calls `traverse` for each. */
     void (*mark)(void *ctx, void *const *objects, size_t n, neve_marker *marker);
+    /* For each object: the array that holds all that `traverse` would report,
+     * or a stride of 0 where there is no such array. `n` is at most
+     * NEVE_MARK_BATCH. NULL: the collector calls `traverse` for each. */
+    void (*edges)(void *ctx, void *const *objects, size_t n, neve_edges *edges);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */
     void (*promote)(void *ctx, void *const *objects, size_t n, int generation);
     /* These were proved dead: take them out of every listing of objects. The

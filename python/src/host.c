@@ -46,6 +46,30 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
     }
 }
 
+/* What host_traverse would visit, where that is one array. */
+static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        PyTypeObject *type = Py_TYPE(object);
+        neve_span span;
+        if (type == &PyList_Type) {
+            edges[i] = (neve_edges){(void *const *)((PyListObject *)object)->ob_item,
+                                    (size_t)Py_SIZE(object), 1};
+        } else if (type == &PyTuple_Type) {
+            edges[i] = (neve_edges){(void *const *)((PyTupleObject *)object)->ob_item,
+                                    (size_t)Py_SIZE(object), 1};
+        } else if (type == &PyDict_Type &&
+                   nvpy_compat_dict_values(object, &span, &edges[i].stride)) {
+            edges[i].items = span.items;
+            edges[i].count = span.count;
+        } else {
+            edges[i].stride = 0;
+        }
+    }
+}
+
 static void host_retain(void *ctx, void *const *objects, size_t n)
 {
     (void)ctx;
@@ -127,14 +151,27 @@ static void host_gather(void *ctx, int generation, neve_gather *into)
 static size_t host_untrack(void *ctx, void **objects, size_t n, bool full)
 {
     (void)ctx;
+    size_t kept = 0;
+    if (!full) { /* each is asked about right after its own turn: nothing else untracks it */
+        for (size_t i = 0; i < n; i++) {
+            PyObject *object = objects[i];
+            if (PyTuple_CheckExact(object)) {
+                nvpy_compat_untrack_tuple(object);
+                if (!_PyObject_GC_IS_TRACKED(object)) {
+                    neve_collector_forget(nvpy.collector, object);
+                    continue;
+                }
+            }
+            objects[kept++] = object;
+        }
+        return kept;
+    }
     for (size_t i = 0; i < n; i++)
         if (PyTuple_CheckExact((PyObject *)objects[i]))
             nvpy_compat_untrack_tuple(objects[i]);
-    if (full)
-        for (size_t i = 0; i < n; i++)
-            if (PyDict_CheckExact((PyObject *)objects[i]))
-                nvpy_compat_untrack_dict(objects[i]);
-    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (PyDict_CheckExact((PyObject *)objects[i]))
+            nvpy_compat_untrack_dict(objects[i]);
     for (size_t i = 0; i < n; i++) {
         if (_PyObject_GC_IS_TRACKED((PyObject *)objects[i]))
             objects[kept++] = objects[i];
@@ -336,6 +373,9 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
     PyObject **calls_at = is_first ? &calls : NULL;
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
+        PyTypeObject *type = Py_TYPE(object);
+        if (type == &PyList_Type || type == &PyDict_Type || type == &PyTuple_Type)
+            continue; /* no weak reference leads to these, and they are none */
         /* A condemned weak reference must not be of use to those who could
          * reach what is cleared. */
         if (is_first != nvpy_host.keeps_weakrefs && PyWeakref_Check(object))
@@ -407,6 +447,7 @@ const neve_host nvpy_host = {
     .visit_roots = host_visit_roots,
     .gather = host_gather,
     .untrack = host_untrack,
+    .edges = host_edges,
     .mark = host_mark,
     .promote = host_promote,
     .condemn = host_condemn,

@@ -46,8 +46,10 @@ typedef struct nv_vec {
     size_t capacity;
 } nv_vec;
 
-/* What small vectors keep for the next collection. */
-#define NV_VEC_KEEP_BYTES ((size_t)64 << 10)
+/* What small vectors keep for the next collection: enough for collections of
+ * the middle generation, or each of them would ask the system for its memory
+ * anew, one page fault after another. */
+#define NV_VEC_KEEP_BYTES ((size_t)256 << 10)
 
 /* ---- vec.c ---- */
 
@@ -68,9 +70,10 @@ static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
  * index tables of the chunks beyond. */
 #define NV_HASH_CANDIDATES 32768u
 typedef struct nv_candidate_map {
-    uint32_t *slots;   /* hash table: number + 1, or 0 */
+    uint64_t *slots;   /* hash table: see verify.c; 0: empty */
     size_t slot_bytes; /* mapped */
     uint32_t mask;     /* slots in use - 1; 0: the index tables are used */
+    unsigned shift;    /* 64 less the bits of mask */
     void *const *objects;
 } nv_candidate_map;
 
@@ -110,7 +113,7 @@ struct neve_collector {
     nv_candidate_map map;
     size_t verify_edges; /* to candidates, from the one that is being traversed */
     size_t verify_alive; /* candidates rescued so far */
-    bool map_is_live;    /* the map holds exactly the condemned: for is_condemned */
+    bool map_is_live;    /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
     size_t mark_depth, mark_room;     /* entries; how many there may be just now */

@@ -41,25 +41,39 @@ static inline uint32_t refs_value(uint32_t refs)
 
 /* ---- the map from addresses to numbers ---- */
 
-static uint32_t hash_of(const void *object)
+/* A slot of the hash table holds the granule of the address (44 bits) above the
+ * number plus one (20 bits), so that looking up needs no second table. */
+#define SLOT_NUMBER_BITS 20
+#define SLOT_ADDRESS_BITS 48
+
+static inline uint64_t slot_key(const void *object)
 {
-    return (uint32_t)((((uint64_t)(uintptr_t)object >> 5) * 0x9e3779b97f4a7c15u) >> 40);
+    return (uint64_t)(uintptr_t)object >> NV_GRANULE_SHIFT << SLOT_NUMBER_BITS;
 }
 
-static void hash_insert(nv_candidate_map *map, const void *object, uint32_t number)
+/* The high bits of the product: those that all bits of the address went into. */
+static inline uint32_t hash_of(const nv_candidate_map *map, const void *object)
 {
-    uint32_t i = hash_of(object) & map->mask;
+    return (uint32_t)(((uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u) >> map->shift);
+}
+
+static inline void hash_insert(const nv_candidate_map *map, const void *object, uint32_t number)
+{
+    uint32_t i = hash_of(map, object);
     while (map->slots[i] != 0)
         i = (i + 1) & map->mask;
-    map->slots[i] = number;
+    map->slots[i] = slot_key(object) | number;
 }
 
 static inline uint32_t hash_find(const nv_candidate_map *map, const void *object)
 {
-    for (uint32_t i = hash_of(object) & map->mask;; i = (i + 1) & map->mask) {
-        uint32_t number = map->slots[i];
-        if (number == 0 || map->objects[number - 1] == object)
-            return number;
+    uint64_t key = slot_key(object);
+    for (uint32_t i = hash_of(map, object);; i = (i + 1) & map->mask) {
+        uint64_t slot = map->slots[i];
+        if (slot == 0)
+            return 0;
+        if ((slot ^ key) >> SLOT_NUMBER_BITS == 0)
+            return (uint32_t)(slot ^ key);
     }
 }
 
@@ -83,7 +97,14 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object)
 {
     if (c->map.objects == NULL)
         return 0;
-    return c->map.mask != 0 ? hash_find(&c->map, object) : index_find(c, object);
+    if (c->map.mask == 0)
+        return index_find(c, object);
+    uint32_t number = hash_find(&c->map, object);
+    /* After the verdict the hash table still holds all candidates, under the
+     * numbers by which gc_refs tells the dead from the others. */
+    if (number != 0 && c->map_is_live && refs_value(c->refs[number - 1]) != 0)
+        return 0;
+    return number;
 }
 
 static bool map_build(neve_collector *c, void *const *objects, size_t n)
@@ -93,9 +114,12 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
     map->mask = 0;
     if (n <= NV_HASH_CANDIDATES) {
         uint32_t slots = 64;
-        while (slots < 2 * n)
+        unsigned bits = 6;
+        while (slots < 2 * n) {
             slots *= 2;
-        size_t bytes = slots * sizeof(uint32_t);
+            bits++;
+        }
+        size_t bytes = slots * sizeof(uint64_t);
         if (map->slot_bytes < bytes) {
             nv_heap_unmap(c->heap, map->slots, map->slot_bytes);
             size_t wanted = bytes < 4096 ? 4096 : bytes;
@@ -107,9 +131,15 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
             memset(map->slots, 0, bytes);
         }
         map->mask = slots - 1;
-        for (size_t i = 0; i < n; i++)
-            hash_insert(map, objects[i], (uint32_t)i + 1);
-        return true;
+        map->shift = 64 - bits;
+        const nv_candidate_map local = *map;
+        uint64_t all = 0;
+        for (size_t i = 0; i < n; i++) {
+            all |= (uint64_t)(uintptr_t)objects[i];
+            hash_insert(&local, objects[i], (uint32_t)i + 1);
+        }
+        /* Two addresses may look the same beyond; the table of chunks ends there too. */
+        return all >> SLOT_ADDRESS_BITS == 0;
     }
     for (size_t i = 0; i < n; i++) {
         nv_chunk *chunk = nv_chunk_ensure(c->heap, objects[i]);
@@ -120,13 +150,10 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
     return true;
 }
 
-/* The map shall hold objects[0 .. dead) only, of those [0 .. n) it was built of. */
-static void map_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
+/* The index tables shall hold objects[0 .. dead) only, of those [0 .. n) that
+ * they were made of. (A hash table is left as it is: see nv_candidate_number.) */
+static void index_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
 {
-    if (c->map.mask != 0) {
-        (void)map_build(c, objects, dead); /* never grows */
-        return;
-    }
     for (size_t i = 0; i < n; i++)
         *index_slot(nv_chunk_find(c->heap, objects[i]), objects[i]) =
             i < dead ? (uint32_t)i + 1 : 0;
@@ -138,7 +165,7 @@ void nv_verify_finish(neve_collector *c)
     c->map.objects = NULL;
     c->map_is_live = false;
     nv_index_drop(heap);
-    if (c->map.slot_bytes > NV_VEC_KEEP_BYTES) {
+    if (c->map.slot_bytes > 2 * NV_VEC_KEEP_BYTES) {
         nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
         c->map.slots = NULL;
         c->map.slot_bytes = 0;
@@ -168,18 +195,19 @@ static void report_too_many(neve_collector *c, void *object)
 #endif
 }
 
-static inline void subtract(neve_collector *c, uint32_t number, void *object)
+/* Returns how many edges to candidates that makes: 1 or 0. */
+static inline size_t subtract(neve_collector *c, uint32_t *all_refs, uint32_t number, void *object)
 {
     if (number == 0)
-        return;
-    c->verify_edges++;
-    uint32_t *refs = &c->refs[number - 1];
+        return 0;
+    uint32_t *refs = &all_refs[number - 1];
     if (NEVE_LIKELY(refs_value(*refs) - 1 < REFS_MAX)) { /* neither 0 nor held */
         --*refs;
     } else if (refs_value(*refs) == 0) {
         report_too_many(c, object);
         *refs |= REFS_HELD;
     }
+    return 1;
 }
 
 /* Marks a candidate as reached, and queues it if it can reach others. */
@@ -202,13 +230,13 @@ static inline void rescue(neve_collector *c, uint32_t number, void *object)
 static int visit_subtract_hash(void *object, void *arg)
 {
     neve_collector *c = arg;
-    subtract(c, hash_find(&c->map, object), object);
+    c->verify_edges += subtract(c, c->refs, hash_find(&c->map, object), object);
     return 0;
 }
 static int visit_subtract_index(void *object, void *arg)
 {
     neve_collector *c = arg;
-    subtract(c, index_find(c, object), object);
+    c->verify_edges += subtract(c, c->refs, index_find(c, object), object);
     return 0;
 }
 static int visit_rescue_hash(void *object, void *arg)
@@ -252,6 +280,75 @@ static void traverse_whole(neve_collector *c, void *object, neve_visit_fn visit)
     do
         c->host->traverse(c->ctx, object, visit, c, &cursor);
     while (cursor != 0);
+}
+
+/* What follows is done for batches: the host tells where the references of
+ * most objects lie, so that each costs no call. `by_hash` is a constant where
+ * these are inlined. */
+#define VERIFY_BATCH 32u
+
+static void edges_of(neve_collector *c, void *const *objects, size_t n, neve_edges *edges)
+{
+    if (c->host->edges != NULL) {
+        c->host->edges(c->ctx, objects, n, edges);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        edges[i].stride = 0;
+}
+
+/* Subtracts what the candidates refer to, and flags those that refer to others. */
+static inline __attribute__((always_inline)) void
+subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
+{
+    const nv_candidate_map map = c->map;
+    uint32_t *refs = c->refs;
+    for (size_t first = 0; first < n; first += VERIFY_BATCH) {
+        neve_edges edges[VERIFY_BATCH];
+        size_t m = n - first < VERIFY_BATCH ? n - first : VERIFY_BATCH;
+        edges_of(c, objects + first, m, edges);
+        for (size_t i = 0; i < m; i++) {
+            c->verify_edges = 0;
+            if (edges[i].stride == 0)
+                traverse_whole(c, objects[first + i],
+                               by_hash ? visit_subtract_hash : visit_subtract_index);
+            size_t found = c->verify_edges;
+            void *const *item = edges[i].items;
+            for (size_t k = edges[i].stride == 0 ? 0 : edges[i].count; k > 0;
+                 k--, item += edges[i].stride)
+                if (*item != NULL)
+                    found += subtract(
+                        c, refs, by_hash ? hash_find(&map, *item) : index_find(c, *item), *item);
+            if (found != 0)
+                refs[first + i] |= REFS_EDGES;
+        }
+    }
+}
+
+/* Rescues what the candidates in c->stack reach, the queue's end growing with
+ * it. Ends when nobody is left who could need it: a young generation mostly
+ * survives as a whole, and then the last of it need not be looked at again. */
+static inline __attribute__((always_inline)) void rescue_all(neve_collector *c, size_t n,
+                                                             bool by_hash)
+{
+    const nv_candidate_map map = c->map;
+    for (size_t first = 0; first < c->stack.count && c->verify_alive < n;) {
+        neve_edges edges[VERIFY_BATCH];
+        size_t m = c->stack.count - first < VERIFY_BATCH ? c->stack.count - first : VERIFY_BATCH;
+        void *const *objects = c->stack.items + first;
+        edges_of(c, objects, m, edges);
+        for (size_t i = 0; i < m; i++) {
+            if (edges[i].stride == 0)
+                traverse_whole(c, objects[i], by_hash ? visit_rescue_hash : visit_rescue_index);
+            void *const *item = edges[i].items;
+            for (size_t k = edges[i].stride == 0 ? 0 : edges[i].count; k > 0;
+                 k--, item += edges[i].stride)
+                if (*item != NULL)
+                    rescue(c, by_hash ? hash_find(&map, *item) : index_find(c, *item), *item);
+        }
+        first += m;
+    }
+    c->stack.count = 0;
 }
 
 static int visit_uncollectable(void *object, void *arg)
@@ -316,52 +413,47 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
     bool by_hash = c->map.mask != 0;
 
     c->host->read_counts(c->ctx, objects, n, c->refs);
+    uint32_t *refs = c->refs;
     for (size_t i = 0; i < n; i++) {
-        if (c->refs[i] > REFS_MAX)
-            c->refs[i] = REFS_HELD;
-        else
-            c->refs[i] -= c->refs[i] < held ? c->refs[i] : held;
+        uint32_t count = refs[i];
+        refs[i] = count > REFS_MAX ? REFS_HELD : count - (count < held ? count : held);
     }
-    neve_visit_fn subtract_visit = by_hash ? visit_subtract_hash : visit_subtract_index;
-    for (size_t i = 0; i < n; i++) {
-        c->verify_edges = 0;
-        traverse_whole(c, objects[i], subtract_visit);
-        if (c->verify_edges != 0)
-            c->refs[i] |= REFS_EDGES;
-    }
+    if (by_hash)
+        subtract_all(c, objects, n, true);
+    else
+        subtract_all(c, objects, n, false);
 
-    neve_visit_fn rescue_visit = by_hash ? visit_rescue_hash : visit_rescue_index;
     c->verify_alive = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t value = refs_value(c->refs[i]);
-        if (value == 0 || value == REFS_REACHED)
-            continue;
-        reach(c, (uint32_t)i + 1, objects[i]);
-        while (c->stack.count > 0)
-            traverse_whole(c, c->stack.items[--c->stack.count], rescue_visit);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (refs_value(refs[i]) != 0)
+            reach(c, (uint32_t)i + 1, objects[i]);
+    if (by_hash)
+        rescue_all(c, n, true);
+    else
+        rescue_all(c, n, false);
     size_t alive = c->verify_alive;
     if (alive < n && c->host->is_uncollectable != NULL)
         verdict->uncollectable = find_uncollectable(c, objects, n);
     verdict->dead = n - alive - verdict->uncollectable;
 
     /* The dead, the uncollectable, the rest; the stack has room for the two. */
-    if (verdict->dead < n) {
+    if (alive == n) {
+        c->map.objects = NULL; /* nobody is dead: the map is empty */
+    } else if (verdict->dead < n) {
         size_t dead = 0;
         void **others = c->stack.items;
         size_t uncollectable = 0, rest = verdict->uncollectable;
         for (size_t i = 0; i < n; i++) {
-            if (c->refs[i] == REFS_UNCOLLECTABLE)
+            if (refs_value(refs[i]) == 0)
+                objects[dead++] = objects[i];
+            else if (refs[i] == REFS_UNCOLLECTABLE)
                 others[uncollectable++] = objects[i];
-            else if (refs_value(c->refs[i]) != 0)
+            else
                 others[rest++] = objects[i];
         }
-        for (size_t i = 0; i < n; i++)
-            if (refs_value(c->refs[i]) == 0)
-                objects[dead++] = objects[i];
         memcpy(objects + dead, others, (n - dead) * sizeof(void *));
-        if (keep_map)
-            map_narrow(c, objects, n, dead);
+        if (keep_map && !by_hash)
+            index_narrow(c, objects, n, dead);
     }
     c->map_is_live = keep_map;
     if (!keep_map)

@@ -268,3 +268,38 @@ def test_a_large_heap(runner):
     del kept
     print(gc.collect() >= 1)
     """)
+
+
+def test_attributes_are_reported_once(runner):
+    # An instance and its dict may share one array of values: were both to report it, an object that
+    # somebody else holds would seem dead.
+    runner.neve_code("""
+        import gc, weakref
+        class Plain: pass
+        class Slots: __slots__ = ("x", "me", "__dict__")
+        class Many:
+            def __init__(self):
+                for i in range(40): setattr(self, f"a{i}", None)
+        class Held(list): pass
+        for generation in (0, 1, 2):
+            for cls in (Plain, Slots, Many):
+                for shape in range(4):
+                    held = Held([1, 2, 3])
+                    watch = weakref.ref(held)
+                    for turn in range(50):
+                        a = cls()
+                        a.x = held
+                        a.me = a
+                        if shape >= 1: d = a.__dict__
+                        if shape >= 2: d["more"] = held; a.d = d
+                        if shape == 3: del a.x; a.y = [held]; d[turn] = held
+                        if shape == 3: a.__dict__ = dict(d)
+                        a = d = None
+                    gc.collect(generation)
+                    assert watch() is held and held == [1, 2, 3], (generation, cls, shape)
+                    gc.collect()
+                    assert watch() is held and held == [1, 2, 3], (generation, cls, shape)
+                    del held
+                    gc.collect()
+                    assert watch() is None, (generation, cls, shape)
+    """)

@@ -156,8 +156,9 @@ void nvpy_compat_weakref_clear(PyWeakReference *weakref);
 void nvpy_compat_untrack_tuple(PyObject *tuple);
 void nvpy_compat_untrack_dict(PyObject *dict);
 
-/* The values of a dict all of whose keys are strings, as `count` pointers that
- * lie `stride` pointers apart; some may be NULL. False for other dicts. */
+/* What the traversal of a dict all of whose keys are strings reports, as `count`
+ * pointers that lie `stride` pointers apart; some may be NULL. False for other
+ * dicts. */
 bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
 
 /* ---- compat_frames.c ---- */
