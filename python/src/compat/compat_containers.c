@@ -66,12 +66,9 @@ bool nvpy_compat_dict_values(PyObject *object, neve_span *values, size_t *stride
     PyDictKeysObject *keys = dict->ma_keys;
     if (!DK_IS_UNICODE(keys))
         return false;
-#if PY_VERSION_HEX >= 0x030d0000
-    /* Values that lie in an instance are the instance's to report (gh-115776). */
-    if (dict->ma_values != NULL && dict->ma_values->embedded)
-        return false;
-#endif
     values->count = (size_t)keys->dk_nentries;
+    /* (Values that lie in an instance, since 3.13, are its dict's to report as
+     * soon as there is a dict.) */
     if (dict->ma_values != NULL) {
         values->items = (void *const *)dict->ma_values->values;
         *stride = 1;
