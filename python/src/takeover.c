@@ -102,7 +102,9 @@ static void run_collection(int generation, PyObject *info)
     gc->long_lived_pending = (Py_ssize_t)pending;
     nvpy.last_found = (Py_ssize_t)(collection.collected + collection.uncollectable);
     nvpy.runs++;
-    if (!nvpy_compat_add_results(nvpy.interp, generation, &collection, info))
+    /* Nobody but the program's callbacks gets to see `info`. */
+    bool is_seen = PyList_GET_SIZE(nvpy.callbacks) > 0;
+    if (!nvpy_compat_add_results(nvpy.interp, generation, &collection, is_seen ? info : NULL))
         PyErr_WriteUnraisable(NULL);
     if ((gc->debug & NVPY_DEBUG_STATS) != 0)
         print_stop(&collection);
@@ -110,7 +112,12 @@ static void run_collection(int generation, PyObject *info)
 
 static int generation_of(PyObject *info)
 {
-    PyObject *value = PyDict_GetItemString(info, "generation");
+    static PyObject *key; /* immortal; `info` is made for each collection anew, and twice */
+    if (key == NULL && (key = PyUnicode_InternFromString("generation")) == NULL) {
+        PyErr_Clear();
+        return -1;
+    }
+    PyObject *value = PyDict_GetItem(info, key);
     long generation = value == NULL ? -1 : PyLong_AsLong(value);
     return generation < 0 || generation >= NUM_GENERATIONS ? -1 : (int)generation;
 }

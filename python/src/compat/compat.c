@@ -157,14 +157,18 @@ bool nvpy_compat_add_results(PyInterpreterState *interp, int generation,
     struct gc_generation_stats *statistics = nvpy_statistics(interp, generation);
     statistics->collected += (Py_ssize_t)collection->collected;
     statistics->uncollectable += (Py_ssize_t)collection->uncollectable;
-    bool is_added =
-        add_to_info(info, "collected", PyLong_FromSize_t(collection->collected)) &&
-        add_to_info(info, "uncollectable", PyLong_FromSize_t(collection->uncollectable));
 #if PY_VERSION_HEX >= 0x030f0000
     size_t objects = collection->marked + collection->candidates;
     double seconds = (double)collection->duration_ns / 1e9;
     statistics->candidates += (Py_ssize_t)objects;
     statistics->duration += seconds;
+#endif
+    if (info == NULL)
+        return true;
+    bool is_added =
+        add_to_info(info, "collected", PyLong_FromSize_t(collection->collected)) &&
+        add_to_info(info, "uncollectable", PyLong_FromSize_t(collection->uncollectable));
+#if PY_VERSION_HEX >= 0x030f0000
     is_added = is_added && add_to_info(info, "candidates", PyLong_FromSize_t(objects)) &&
                add_to_info(info, "duration", PyFloat_FromDouble(seconds));
 #endif

@@ -111,8 +111,8 @@ static inline struct gc_generation_stats *nvpy_statistics(PyInterpreterState *in
 /* ---- compat.c ---- */
 
 /* Adds a collection of ours to the statistics of the interpreter's, which found
- * next to nothing, and to `info`, which the callbacks get to see. False with an
- * exception set. */
+ * next to nothing, and to `info`, which the callbacks get to see, unless that is
+ * NULL. False with an exception set. */
 bool nvpy_compat_add_results(PyInterpreterState *interp, int generation,
                              const neve_collection *collection, PyObject *info);
 
