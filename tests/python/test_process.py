@@ -251,7 +251,7 @@ gc.collect()
     assert result.err == ""
 
 
-@pytest.mark.skipif(importlib.util.find_spec("_xxsubinterpreters") is None,
+@pytest.mark.skipif(not harness.has_module("_xxsubinterpreters"),
                     reason="the interpreter has no _xxsubinterpreters")
 def test_subinterpreter_of_a_program_on_neve(runner):
     """There Neve is not installed, whatever the main interpreter has, and says so in sentences."""
