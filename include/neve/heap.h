@@ -91,7 +91,9 @@ NEVE_API void neve_heap_free(neve_heap *heap, void *block);
 
 /* For a heap that shares its callers with another allocator: frees the block
  * and returns true if this heap owns it; otherwise only clears the side-table
- * bits of an object in that block, and returns false. */
+ * bits of an object in that block, and returns false. May be called outside the
+ * heap's lock domain for a block that the heap does not own and that holds no
+ * object with such bits, and so may neve_heap_usable_size. */
 NEVE_API bool neve_heap_try_free(neve_heap *heap, void *block);
 
 /* Whether this heap gave out `block` (a block's start, not its inside); any

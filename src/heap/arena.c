@@ -110,7 +110,10 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
     heap->returned_bytes += dirty << NV_POOL_SHIFT;
     heap->arenas--;
 
-    nv_os_unmap((void *)chunk->base, NV_CHUNK_BYTES);
+    /* First the entry of the table, then the memory: as soon as that is free
+     * another thread may get it from the system, and ask whose it is (see
+     * neve_heap_try_free). */
+    void *memory = (void *)chunk->base;
     if (chunk->index != NULL) {
         /* A verification is under way: only the memory goes, the descriptor
          * stays as that of a chunk in which nothing of ours lies. */
@@ -119,6 +122,7 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
     } else {
         nv_chunk_remove(heap, chunk);
     }
+    nv_os_unmap(memory, NV_CHUNK_BYTES);
 }
 
 /* A pool without memory is taken while some were given back not long ago. */

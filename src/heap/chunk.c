@@ -124,16 +124,18 @@ nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address)
     return chunk;
 }
 
-static uintptr_t *entry_of(neve_heap *heap, const nv_chunk *chunk)
+/* One word, in order: other threads may ask for other blocks meanwhile. */
+static void entry_store(neve_heap *heap, const nv_chunk *chunk, uintptr_t entry)
 {
     uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
-    return &heap->root[number >> NV_LEAF_SHIFT]->entries[number & (NV_LEAF_ENTRIES - 1)];
+    uintptr_t *at = &heap->root[number >> NV_LEAF_SHIFT]->entries[number & (NV_LEAF_ENTRIES - 1)];
+    __atomic_store_n(at, entry, __ATOMIC_RELEASE);
 }
 
 void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena)
 {
     chunk->is_arena = is_arena;
-    *entry_of(heap, chunk) = (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0);
+    entry_store(heap, chunk, (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0));
 }
 
 /* Zeroes a table by giving its pages back. */
@@ -145,7 +147,7 @@ static void table_clear(void *table, size_t bytes)
 
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
 {
-    *entry_of(heap, chunk) = 0;
+    entry_store(heap, chunk, 0);
 
     /* An index table exists only inside a verification; it stays in the list
      * of tables to be dropped, so the descriptor may not be reused yet. The

@@ -128,6 +128,9 @@ static void *make_cycles(void *argument)
             }
             Py_XDECREF(list);
         }
+        /* Since 3.12 this is where C code lets collections happen. */
+        if (PyErr_CheckSignals() != 0)
+            w->failed = 1;
         PyGILState_Release(state);
     }
     return NULL;

@@ -207,10 +207,12 @@ def test_a_collection_without_memory(runner):
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         errors = 0
         for turn in range(6):
+            reserve = None
             try:
+                reserve = bytearray(4 << 20)
                 while True: hoard.append(Node()); hoard[-1].data = [0] * 20
             except MemoryError:
-                hoard.pop(); hoard.pop(); hoard.pop()
+                reserve = None
                 errors += 1
             try:
                 rings(1000)

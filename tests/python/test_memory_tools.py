@@ -302,7 +302,7 @@ def test_a_profiler_that_starts_after(runner, hooks_library):
             old = work()
             hooks.start(domains)
             kept = work()
-            assert hooks.calls() > 10000
+            assert hooks.calls() > 1000
             check()
             del old
             hooks.stop()

@@ -258,7 +258,7 @@ def test_subinterpreter_of_a_program_on_neve(runner):
     result = runner.neve_code("""
 import _xxsubinterpreters as interpreters
 import neve
-one = interpreters.create()
+one = interpreters.create(isolated=False)
 interpreters.run_string(one, '''
 import neve
 print(neve.is_installed())

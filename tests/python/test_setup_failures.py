@@ -109,6 +109,9 @@ def test_no_memory_when_the_interpreter_starts(runner, tmp_path):
     for spare in range(0, 8 << 20, 128 << 10):
         result = runner.execute(["-c", harness.dedented(WORK)], python=python,
                                 env={"PYTHONPATH": None, "NEVE": "1", "SPARE": str(spare)})
+        if result.status == 1 and "Error processing line" in result.err:
+            outcomes.append(result.out)  # the module site itself had no memory for a .pth file
+            continue
         assert result.status == 0, result
         if result.out == "False\n":
             lines = result.err.splitlines()
@@ -119,7 +122,7 @@ def test_no_memory_when_the_interpreter_starts(runner, tmp_path):
         outcomes.append(result.out)
         if outcomes[-3:] == 3 * ["True\n"]:
             break
-    assert outcomes[0] == "False\n" and outcomes[-1] == "True\n", outcomes
+    assert outcomes[0] != "True\n" and outcomes[-1] == "True\n", outcomes
 
 
 def test_install_without_memory(runner):
