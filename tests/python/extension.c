@@ -63,8 +63,7 @@ static void dealloc(PyObject *self)
 static PyMemberDef members[] = {
     {"shown", T_OBJECT, offsetof(holder, shown), 0, NULL},
     {"hidden", T_OBJECT, offsetof(holder, hidden), 0, NULL},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(holder, weakrefs), READONLY,
-     NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(holder, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
