@@ -1002,9 +1002,10 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
     o->operation++;
     if (neve_collector_unfreeze(o->collector) != NEVE_OK)
         oracle_fail(o, "unfreeze failed");
-    uint64_t deaths = o->deaths + 1;
-    for (int round = 0; round < 6 && o->deaths != deaths; round++) {
-        deaths = o->deaths;
+    /* A round in which nothing dies may have revived what the next one reclaims. */
+    uint64_t events = UINT64_MAX;
+    for (int round = 0; round < 64 && events != o->deaths + o->resurrections; round++) {
+        events = o->deaths + o->resurrections;
         for (int h = 0; h < ORACLE_HANDLES; h++)
             act_handle(o, h, ORACLE_NONE);
         oracle_check(o, true);
