@@ -289,8 +289,11 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
                 nvpy_list_remove(head); /* it went to generation 1 with the others */
             nvpy_self_link(head);
         }
+        /* Those that were gathered: list 2 is with list 1, and not always empty. A
+         * collection at the recursion limit, where our callback cannot be called, is
+         * CPython's own and moves objects there. */
         if (is_first)
-            empty_lists(nvpy.generation >= 2 ? 2 : nvpy.generation);
+            empty_lists(nvpy.generation > 0 ? 2 : 0);
     } else if (is_first) {
         nvpy_list_merge(nvpy_list(nvpy.interp, 0), nvpy_list(nvpy.interp, 1));
     } else {

@@ -304,3 +304,27 @@ def test_attributes_are_reported_once(runner):
                     gc.collect()
                     assert watch() is None, (generation, cls, shape)
     """)
+
+
+def test_collections_at_the_recursion_limit(runner):
+    # There the interpreter cannot call us: it collects by itself and moves objects to generation 2.
+    result = runner.neve_code("""
+        import gc
+        class Deep:
+            def __repr__(self):
+                return "{!r}".format(self)
+        gc.set_threshold(1, 1, 1000000)
+        reached = 0
+        for _ in range(10):
+            try:
+                repr(Deep())
+            except RecursionError:
+                reached += 1
+        kept = [[i] for i in range(2000)]
+        for _ in range(4):
+            gc.collect(1)
+        kept.clear()
+        gc.collect()
+        print("reached the limit", reached)
+    """)
+    assert result.out == "reached the limit 10\n", result
