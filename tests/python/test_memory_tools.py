@@ -313,8 +313,9 @@ def test_a_profiler_that_starts_after(runner, hooks_library):
         hooks.stop(); check(); del old
         hooks.start(3); neve.install(); more = work(); check(); neve.uninstall(); check()
         hooks.stop(); neve.install(); check()
-        start = neve.stats()["heap"]["small_blocks"]
         del kept, more
+        gc.collect()
+        start = neve.stats()["heap"]["small_blocks"]
         kept = work()
         assert neve.stats()["heap"]["small_blocks"] > start + 5000
     """))
