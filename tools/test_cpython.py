@@ -29,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -620,19 +621,23 @@ def main():
         say(f"the results of {name} are of another build and are made anew")
 
     different, flaky = [], []
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        waiting = [pool.submit(run_file, suite, store, name, configuration, say)
-                   for name in names]
+    pool = concurrent.futures.ThreadPoolExecutor(args.jobs)
+    waiting = [pool.submit(run_file, suite, store, name, configuration, say) for name in names]
+    try:
+        for future in concurrent.futures.as_completed(waiting):
+            one, other = future.result()
+            different += one
+            flaky += other
+    except BaseException as error:
+        # Threads cannot be interrupted, and leaving would wait for them: the results so far are
+        # kept, those of what is cut short now are not.
+        store.lock.acquire()
+        suite.stop()
         try:
-            for future in concurrent.futures.as_completed(waiting):
-                one, other = future.result()
-                different += one
-                flaky += other
-        except KeyboardInterrupt:
-            # Threads cannot be interrupted; their results so far are kept.
-            store.lock.acquire()
-            suite.stop()
-            os._exit(130)
+            if not isinstance(error, KeyboardInterrupt):
+                traceback.print_exc()
+        finally:
+            os._exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
     entries = expected_of(configuration, minor, names, EXPECTED)
     different, expected, used = split_expected(different, entries)
