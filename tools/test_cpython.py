@@ -346,10 +346,12 @@ class Suite:
         self.timeout_s = timeout_s
         self.children = children
         self.running = set()
+        self.starting = threading.Lock()    # held for good once nothing may start any more
         (folder / "logs").mkdir(parents=True, exist_ok=True)
 
     def stop(self):
-        """End what is running, children included, and take no results of it."""
+        """End what is running, children included; nothing starts after this."""
+        self.starting.acquire()
         for pid in list(self.running):
             try:
                 os.killpg(pid, signal.SIGKILL)
@@ -397,11 +399,14 @@ class Suite:
         try:
             with open(log, "wb") as output:
                 # A file, not a pipe: a child that outlives the test would hold a pipe open.
-                process = subprocess.Popen([*command, name], cwd=home, stdout=output,
-                                           stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                           env=self.environment(configuration, home),
-                                           start_new_session=True, preexec_fn=as_in_a_terminal)
-                self.running.add(process.pid)
+                with self.starting:
+                    process = subprocess.Popen([*command, name], cwd=home, stdout=output,
+                                               stderr=subprocess.STDOUT,
+                                               stdin=subprocess.DEVNULL,
+                                               env=self.environment(configuration, home),
+                                               start_new_session=True,
+                                               preexec_fn=as_in_a_terminal)
+                    self.running.add(process.pid)
                 status = wait(process, self.timeout_s)
                 self.running.discard(process.pid)
             text = log.read_text(encoding="utf-8", errors="replace")
