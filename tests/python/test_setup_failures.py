@@ -178,15 +178,16 @@ def test_every_allocation_of_the_heap_may_fail(runner):
                         x = [i]; x.append(x); kept.append(str(i) * 3)
                 except MemoryError:
                     failed += 1
-            assert neve.is_installed()
+            assert neve.is_installed() and neve.stats()["heap"]["small_blocks"] > 3000
+            assert all(text == str(i) * 3 for i, text in enumerate(kept))
             del x
             gc.collect()
             print(failed)
         """, env={"NEVE_FAIL_ALLOC_AT": str(number)})
         assert result.out in ("0\n", "1\n"), (number, result)
         outcomes.append(result.out)
-    # A few are for tables that the heap can do without for a while.
-    assert outcomes[0] == "1\n" and outcomes.count("1\n") >= 10, outcomes
+    # What the heap cannot serve comes from the allocator below it; only a table may be wanting.
+    assert outcomes.count("0\n") >= 10, outcomes
 
 
 # --- sandboxes ----------------------------------------------------------------------------------
