@@ -13,7 +13,8 @@
  * other. So a narrow, deep graph is followed depth first, while a wide one is
  * traversed in the order of addresses, which caches and page tables like far
  * better than the order of references; and the grey set needs no memory that
- * could run out, but for the short list of large objects (cf. mark stack overflow in Boehm's collector).
+ * could run out, but for the short list of large objects (cf. mark stack
+ * overflow in Boehm's collector).
  *
  * The marking need not be complete: what it fails to reach for want of a root
  * is verified, at a cost in time only.

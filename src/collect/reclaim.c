@@ -6,11 +6,11 @@
  *      no finalizer can free an object that a vector here still names
  *   2. clear weak references to them; call the callbacks of those that live on
  *   3. run the finalizers
- *   4. if any code ran in 2 or 3, let go of what it took apart itself, and verify again: what a callback or finalizer
- *      revived goes back to the survivors
+ *   4. if any code ran in 2 or 3, let go of what it took apart itself, and verify
+ *      again: what a callback or finalizer revived goes back to the survivors
  *   5. then clear all weak references to what is still dead again: a finalizer may
- *      have made new ones (or the host has left some for finalizers to use), and the mutator must never be handed an object that
- *      is being cleared
+ *      have made new ones (or the host has left some for finalizers to use), and
+ *      the mutator must never be handed an object that is being cleared
  *   6. clear, and drop the references, in steps: from here on the mutator may
  *      run in between, for nothing leads to the condemned any more
  *

@@ -64,9 +64,20 @@ static void test_random_programs(void **unused)
         assert_true(exact > 2 * runs && deaths > 50 * runs && revived > runs / 4);
 }
 
+/* A ring whose finalizer revives all of it: nothing dies in that round, and all
+ * of it in the next. (Found by the fuzzer.) */
+static void test_a_round_that_only_revives(void **unused)
+{
+    (void)unused;
+    const uint8_t program[] = {0x2a, 0xaa, 0x2a, 0x31};
+    oracle done = oracle_run("a ring that is revived once", program, sizeof program);
+    assert_true(done.resurrections > 0 && done.deaths > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_round_that_only_revives),
         cmocka_unit_test(test_random_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,9 +248,42 @@ static void side_tables_are_small(void **state)
     crowd_destroy(&c);
 }
 
+static void what_is_needed_again_at_once_stays(void **state)
+{
+    /* 6 MB that a program fills and drops in turn: given back at first, then kept. */
+    (void)state;
+    enum { COUNT = 6 * 4096, SIZE = 256, ROUNDS = 60, QUIET = 3 };
+    neve_heap *heap = heap_create_default();
+    void **blocks = calloc(COUNT, sizeof *blocks);
+    assert_non_null(blocks);
+    size_t first = 0, returned = 0, quiet = 0;
+    /* A machine that stalls for a second in between may need some rounds more. */
+    for (size_t round = 0; round < ROUNDS && quiet < QUIET; round++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_RAW, SIZE);
+            assert_non_null(blocks[i]);
+        }
+        for (size_t i = 0; i < COUNT; i++)
+            neve_heap_free(heap, blocks[i]);
+        size_t now = heap_stats(heap).returned_bytes;
+        quiet = now == returned ? quiet + 1 : 0;
+        returned = now;
+        if (round == 0)
+            first = now;
+    }
+    assert_true(first >= 4 * MIB);
+    assert_int_equal(quiet, QUIET);
+    assert_true(heap_stats(heap).cached_bytes <= 8 * MIB);
+    assert_heap_sound(heap);
+    assert_true(neve_heap_trim(heap) >= 4 * MIB);
+    neve_heap_destroy(heap);
+    free(blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_needed_again_at_once_stays),
         cmocka_unit_test(small_objects),
         cmocka_unit_test(mixed_leaves),
         cmocka_unit_test(one_class_of_buffers),
