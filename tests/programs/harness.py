@@ -268,11 +268,21 @@ def sorted_lines(text):
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
+    """HTTP over a Unix socket.  Head and body of a request leave together: a server may answer the
+    head and close, and a body that is sent after that finds no reader."""
 
     def __init__(self, path, timeout=120):
         super().__init__("localhost", timeout=timeout)
         self.path = str(path)
+        self.unsent = b""
+
+    def send(self, data):
+        self.unsent += data
+
+    def getresponse(self):
+        data, self.unsent = self.unsent, b""
+        super().send(data)
+        return super().getresponse()
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
