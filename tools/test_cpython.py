@@ -67,9 +67,6 @@ Expected = collections.namedtuple("Expected", "test configurations versions reas
 EXPECTED = [
     Expected("test.test_capi.test_misc.Test_testcapi.test_gc_visit_objects_frozen", "*", "3.1[45]",
              "PyUnstable_GC_VisitObjects() walks CPython's lists, which hold no old objects"),
-    Expected("test.test_sys.SysModuleTest.test_getallocatedblocks", "*", "*",
-             "CPython empties its free lists before Neve collects: what that frees into them stays "
-             "until the next full collection"),
     Expected("test.test_gc.GCTogglingTests.test_bug1055820c", "*stress*", "3.11",
              "wants young garbage to be young still when the next collection comes"),
 ]

@@ -100,6 +100,11 @@ static void run_collection(int generation, PyObject *info)
     neve_collector_get_long_lived(nvpy.collector, &total, &pending);
     gc->long_lived_total = (Py_ssize_t)total;
     gc->long_lived_pending = (Py_ssize_t)pending;
+    if (generation == NUM_GENERATIONS - 1) {
+        hide();
+        nvpy_compat_empty_free_lists(nvpy.interp);
+        unhide();
+    }
     nvpy.last_found = (Py_ssize_t)(collection.collected + collection.uncollectable);
     nvpy.runs++;
     /* Nobody but the program's callbacks gets to see `info`. */

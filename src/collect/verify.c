@@ -77,18 +77,17 @@ static inline uint32_t hash_find(const nv_candidate_map *map, const void *object
     }
 }
 
-static inline uint32_t *index_slot(const nv_chunk *chunk, const void *object)
-{
-    return &chunk->index[((uintptr_t)object & (NV_CHUNK_BYTES - 1)) >> NV_INDEX_SHIFT];
-}
-
 static inline uint32_t index_find(const neve_collector *c, const void *object)
 {
-    const nv_chunk *chunk = nv_chunk_find(c->heap, object);
-    if (chunk == NULL || chunk->index == NULL)
+    uintptr_t entry = nv_entry_find(c->heap, object);
+    if (entry == 0)
         return 0;
-    uint32_t number = *index_slot(chunk, object);
-    if (number != 0 && NEVE_UNLIKELY(c->map.objects[number - 1] != object))
+    const uint32_t *slot = nv_index_slot(entry, object);
+    if (slot == NULL)
+        return 0;
+    uint32_t number = *slot;
+    if (NEVE_UNLIKELY(!nv_entry_is_arena(entry)) && number != 0 &&
+        c->map.objects[number - 1] != object)
         return 0; /* a leaf in the same 32 bytes as a candidate's head */
     return number;
 }
@@ -97,8 +96,12 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object)
 {
     if (c->map.objects == NULL)
         return 0;
-    if (c->map.mask == 0)
-        return index_find(c, object);
+    if (c->map.mask == 0) {
+        /* The mutator may run: a pool that held no candidate that lives on may
+         * have become one of another size. */
+        uint32_t number = index_find(c, object);
+        return number != 0 && c->map.objects[number - 1] == object ? number : 0;
+    }
     uint32_t number = hash_find(&c->map, object);
     /* After the verdict the hash table still holds all candidates, under the
      * numbers by which gc_refs tells the dead from the others. */
@@ -142,10 +145,10 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
         return all >> SLOT_ADDRESS_BITS == 0;
     }
     for (size_t i = 0; i < n; i++) {
-        nv_chunk *chunk = nv_chunk_ensure(c->heap, objects[i]);
-        if (chunk == NULL || !nv_index_ensure(c->heap, chunk))
+        uint32_t *slot = nv_index_ensure(c->heap, objects[i]);
+        if (slot == NULL)
             return false;
-        *index_slot(chunk, objects[i]) = (uint32_t)i + 1;
+        *slot = (uint32_t)i + 1;
     }
     return true;
 }
@@ -155,7 +158,7 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
 static void index_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
 {
     for (size_t i = 0; i < n; i++)
-        *index_slot(nv_chunk_find(c->heap, objects[i]), objects[i]) =
+        *nv_index_slot(nv_entry_find(c->heap, objects[i]), objects[i]) =
             i < dead ? (uint32_t)i + 1 : 0;
 }
 
@@ -325,17 +328,19 @@ subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
     }
 }
 
-/* Rescues what the candidates in c->stack reach, the queue's end growing with
- * it. Ends when nobody is left who could need it: a young generation mostly
- * survives as a whole, and then the last of it need not be looked at again. */
-static inline __attribute__((always_inline)) void rescue_all(neve_collector *c, size_t n,
-                                                             bool by_hash)
+/* Rescues what the candidates on the stack reach. Ends when nobody is left who
+ * could need it: a young generation mostly survives as a whole, and then the
+ * last of it need not be looked at again. */
+static inline __attribute__((always_inline)) void rescue_reached(neve_collector *c, size_t n,
+                                                                 bool by_hash)
 {
     const nv_candidate_map map = c->map;
-    for (size_t first = 0; first < c->stack.count && c->verify_alive < n;) {
+    while (c->stack.count > 0 && c->verify_alive < n) {
         neve_edges edges[VERIFY_BATCH];
-        size_t m = c->stack.count - first < VERIFY_BATCH ? c->stack.count - first : VERIFY_BATCH;
-        void *const *objects = c->stack.items + first;
+        void *objects[VERIFY_BATCH]; /* others are pushed in their place */
+        size_t m = c->stack.count < VERIFY_BATCH ? c->stack.count : VERIFY_BATCH;
+        c->stack.count -= m;
+        memcpy(objects, c->stack.items + c->stack.count, m * sizeof *objects);
         edges_of(c, objects, m, edges);
         for (size_t i = 0; i < m; i++) {
             if (edges[i].stride == 0)
@@ -346,8 +351,24 @@ static inline __attribute__((always_inline)) void rescue_all(neve_collector *c, 
                 if (*item != NULL)
                     rescue(c, by_hash ? hash_find(&map, *item) : index_find(c, *item), *item);
         }
-        first += m;
     }
+}
+
+/* Rescues the candidates that are held from outside, and what these reach. The
+ * stack is emptied as soon as it fills a batch, so that it stays small. */
+static inline __attribute__((always_inline)) void
+rescue_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
+{
+    c->verify_alive = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t value = refs_value(c->refs[i]);
+        if (value == 0 || value == REFS_REACHED)
+            continue;
+        reach(c, (uint32_t)i + 1, objects[i]);
+        if (c->stack.count >= VERIFY_BATCH)
+            rescue_reached(c, n, by_hash);
+    }
+    rescue_reached(c, n, by_hash);
     c->stack.count = 0;
 }
 
@@ -401,6 +422,37 @@ neve_status nv_verify_map(neve_collector *c, void **objects, size_t n)
     return NEVE_ENOMEM;
 }
 
+/* The dead, the uncollectable, the rest, each in their order. The fewer of the
+ * dead and the others wait on the stack meanwhile. */
+static void separate(neve_collector *c, void **objects, size_t n, const nv_verdict *verdict)
+{
+    void **aside = c->stack.items;
+    size_t first = verdict->dead + verdict->uncollectable; /* of the rest */
+    if (verdict->dead >= n / 2) {
+        size_t dead = 0, uncollectable = 0, rest = verdict->uncollectable;
+        for (size_t i = 0; i < n; i++) {
+            if (refs_value(c->refs[i]) == 0)
+                objects[dead++] = objects[i];
+            else if (c->refs[i] == REFS_UNCOLLECTABLE)
+                aside[uncollectable++] = objects[i];
+            else
+                aside[rest++] = objects[i];
+        }
+        memcpy(objects + dead, aside, (n - dead) * sizeof(void *));
+        return;
+    }
+    size_t dead = verdict->dead, uncollectable = first, rest = n;
+    for (size_t i = n; i-- > 0;) {
+        if (refs_value(c->refs[i]) == 0)
+            aside[--dead] = objects[i];
+        else if (c->refs[i] == REFS_UNCOLLECTABLE)
+            aside[--uncollectable] = objects[i];
+        else
+            objects[--rest] = objects[i];
+    }
+    memcpy(objects, aside, first * sizeof(void *));
+}
+
 neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held, bool keep_map,
                       nv_verdict *verdict)
 {
@@ -423,37 +475,21 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
     else
         subtract_all(c, objects, n, false);
 
-    c->verify_alive = 0;
-    for (size_t i = 0; i < n; i++)
-        if (refs_value(refs[i]) != 0)
-            reach(c, (uint32_t)i + 1, objects[i]);
     if (by_hash)
-        rescue_all(c, n, true);
+        rescue_all(c, objects, n, true);
     else
-        rescue_all(c, n, false);
+        rescue_all(c, objects, n, false);
     size_t alive = c->verify_alive;
     if (alive < n && c->host->is_uncollectable != NULL)
         verdict->uncollectable = find_uncollectable(c, objects, n);
     verdict->dead = n - alive - verdict->uncollectable;
 
-    /* The dead, the uncollectable, the rest; the stack has room for the two. */
     if (alive == n) {
         c->map.objects = NULL; /* nobody is dead: the map is empty */
     } else if (verdict->dead < n) {
-        size_t dead = 0;
-        void **others = c->stack.items;
-        size_t uncollectable = 0, rest = verdict->uncollectable;
-        for (size_t i = 0; i < n; i++) {
-            if (refs_value(refs[i]) == 0)
-                objects[dead++] = objects[i];
-            else if (refs[i] == REFS_UNCOLLECTABLE)
-                others[uncollectable++] = objects[i];
-            else
-                others[rest++] = objects[i];
-        }
-        memcpy(objects + dead, others, (n - dead) * sizeof(void *));
+        separate(c, objects, n, verdict);
         if (keep_map && !by_hash)
-            index_narrow(c, objects, n, dead);
+            index_narrow(c, objects, n, verdict->dead);
     }
     c->map_is_live = keep_map;
     if (!keep_map)

@@ -132,17 +132,22 @@ static void entry_store(neve_heap *heap, const nv_chunk *chunk, uintptr_t entry)
     __atomic_store_n(at, entry, __ATOMIC_RELEASE);
 }
 
-void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena)
-{
-    chunk->is_arena = is_arena;
-    entry_store(heap, chunk, (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0));
-}
-
 /* Zeroes a table by giving its pages back. */
 static void table_clear(void *table, size_t bytes)
 {
     if (!nv_os_discard(table, page_round(bytes)))
         memset(table, 0, bytes);
+}
+
+void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena)
+{
+    /* No candidate lies there any more, or yet; the slots have another meaning. */
+    if (chunk->index != NULL && chunk->is_arena != is_arena) {
+        table_clear(chunk->index, sizeof(nv_index));
+        chunk->index->pools[0].first = is_arena ? NV_INDEX_HEAD : 0;
+    }
+    chunk->is_arena = is_arena;
+    entry_store(heap, chunk, (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0));
 }
 
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
@@ -247,16 +252,31 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
     }
 }
 
-bool nv_index_ensure(neve_heap *heap, nv_chunk *chunk)
+uint32_t *nv_index_ensure(neve_heap *heap, void *object)
 {
-    if (chunk->index != NULL)
-        return true;
-    chunk->index = nv_heap_map(heap, page_round(NV_INDEX_BYTES));
-    if (chunk->index == NULL)
-        return false;
-    chunk->next_indexed = heap->indexed;
-    heap->indexed = chunk;
-    return true;
+    nv_chunk *chunk = nv_chunk_ensure(heap, object);
+    if (chunk == NULL)
+        return NULL;
+    if (chunk->index == NULL) {
+        chunk->index = nv_heap_map(heap, page_round(sizeof(nv_index)));
+        if (chunk->index == NULL)
+            return NULL;
+        chunk->index->pools[0].first = chunk->is_arena ? NV_INDEX_HEAD : 0;
+        chunk->next_indexed = heap->indexed;
+        heap->indexed = chunk;
+    }
+    if (chunk->is_arena) {
+        const nv_pool *pool = nv_pool_of(object);
+        unsigned number = nv_pool_number(pool);
+        nv_index *index = chunk->index;
+        if (index->pools[number].first == 0) {
+            NV_ASSERT(nv_pool_block_bytes(pool) >= (size_t)1 << NV_INDEX_SHIFT);
+            index->pools[number].inverse = nv_block_inverse(nv_pool_block_bytes(pool));
+            index->pools[number].first = index->pools[0].first;
+            index->pools[0].first += pool->capacity;
+        }
+    }
+    return nv_index_slot(nv_entry_find(heap, object), object);
 }
 
 void nv_index_drop(neve_heap *heap)
@@ -265,7 +285,7 @@ void nv_index_drop(neve_heap *heap)
         nv_chunk *chunk = heap->indexed;
         heap->indexed = chunk->next_indexed;
         chunk->next_indexed = NULL;
-        nv_heap_unmap(heap, chunk->index, page_round(NV_INDEX_BYTES));
+        nv_heap_unmap(heap, chunk->index, page_round(sizeof(nv_index)));
         chunk->index = NULL;
     }
 }

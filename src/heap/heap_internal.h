@@ -22,8 +22,9 @@
  *             edge be handled with one read instead of two.
  *   grey      one bit per granule, beside the white one: reached, to be
  *             traversed, and not on the mark stack.
- *   index     one u32 per 32 bytes, during a large verification only: the
- *             number of the candidate at that address, plus one.
+ *   index     one u32 per block of the pools in which candidates lie (elsewhere
+ *             one per 32 bytes), during a large verification only: the number
+ *             of the candidate there, plus one.
  *   tag       of a pool: flags in the low 8 bits, above them the epoch, which
  *             changes at fork. Equal to the heap's tag in the common case,
  *             so that freeing tests flags and inheritance in one comparison.
@@ -66,7 +67,7 @@ _Noreturn void nv_assert_failed(const char *what, const char *file, int line);
 #define NV_GRANULE_SHIFT 4
 #define NV_CHUNK_WORDS ((unsigned)(NV_CHUNK_BYTES >> NV_GRANULE_SHIFT) / 64)
 #define NV_INDEX_SHIFT 5
-#define NV_INDEX_BYTES ((NV_CHUNK_BYTES >> NV_INDEX_SHIFT) * sizeof(uint32_t))
+#define NV_INDEX_SLOTS (NV_CHUNK_BYTES >> NV_INDEX_SHIFT)
 #define NV_CLASSES (NEVE_SMALL_MAX / NEVE_GRANULE + 1) /* class c: c granules; 0 unused */
 
 /* The table's levels: 2^14 entries of 2^14 chunks cover 48 bits of address. */
@@ -132,13 +133,27 @@ typedef struct nv_pool {
 } nv_pool;
 _Static_assert(UINTPTR_MAX <= 0xffffffffu || sizeof(nv_pool) == 64, "a pool is one cache line");
 
+/* The index table of a chunk. In an arena the slots of its pools lie side by
+ * side in the order in which candidates were found there: the system commits no
+ * memory for pools without any. */
+typedef union nv_index {
+    struct {
+        uint32_t inverse; /* of the block size: see nv_block_number */
+        uint32_t first;   /* slot of the pool's first block; 0: the pool has none */
+    } pools[NV_POOLS];    /* pools[0].first: the next slot that is unused */
+    uint32_t slots[NV_INDEX_SLOTS];
+} nv_index;
+#define NV_INDEX_HEAD (NV_POOLS * 2) /* slots that `pools` takes up */
+_Static_assert(NV_INDEX_HEAD + NV_ARENA_POOLS * (NV_POOL_BYTES >> NV_INDEX_SHIFT) <= NV_INDEX_SLOTS,
+               "the slots of all pools fit");
+
 /* Descriptor of a chunk. All tables point into the same slab of descriptors. */
 typedef struct nv_chunk {
     uintptr_t base;             /* the chunk's address */
     nv_state_word *state;       /* NV_CHUNK_WORDS entries */
     nv_mark_word *marks;        /* NV_CHUNK_WORDS entries, meaningful during a marking */
     struct nv_chunk *next_grey; /* see collect/mark.c */
-    uint32_t *index;            /* NV_INDEX_BYTES, or NULL */
+    nv_index *index;            /* or NULL */
     struct nv_chunk *next_indexed;
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
@@ -298,8 +313,38 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state);
 /* Clears the state and mark bits of the objects that can begin in `block`. */
 void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block);
 
-/* Makes chunk->index; false without memory. */
-bool nv_index_ensure(neve_heap *heap, nv_chunk *chunk);
+/* The number of the block in which the address lies, `offset` bytes into its
+ * pool: a division by the block size, as a multiplication. Offsets are below
+ * 2^14, so that 2^26 of precision suffice. */
+static inline uint32_t nv_block_inverse(size_t block_bytes)
+{
+    return (uint32_t)((((size_t)1 << 26) + block_bytes - 1) / block_bytes);
+}
+static inline unsigned nv_block_number(size_t offset, uint32_t inverse)
+{
+    return (unsigned)((uint64_t)offset * inverse >> 26);
+}
+
+/* The slot of the candidate at `object` in the index of the chunk that the entry
+ * names; NULL if there is none. In an arena no other object has the same slot,
+ * elsewhere a leaf in the same 32 bytes has. */
+static inline uint32_t *nv_index_slot(uintptr_t entry, const void *object)
+{
+    nv_index *index = nv_entry_chunk(entry)->index;
+    uintptr_t address = (uintptr_t)object & (NV_CHUNK_BYTES - 1);
+    if (NEVE_UNLIKELY(index == NULL))
+        return NULL;
+    if (NEVE_UNLIKELY(!nv_entry_is_arena(entry)))
+        return &index->slots[address >> NV_INDEX_SHIFT];
+    unsigned number = (unsigned)(address >> NV_POOL_SHIFT);
+    uint32_t first = index->pools[number].first;
+    if (first == 0)
+        return NULL;
+    return &index->slots[first + nv_block_number(address & (NV_POOL_BYTES - 1),
+                                                 index->pools[number].inverse)];
+}
+/* The same, made if need be; NULL without memory. */
+uint32_t *nv_index_ensure(neve_heap *heap, void *object);
 /* Gives all index tables back; all mark tables. */
 void nv_index_drop(neve_heap *heap);
 void nv_marks_drop(neve_heap *heap);

@@ -370,13 +370,11 @@ void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
         bits[i] = ~(uint64_t)0;
     if (pool->carved % 64 != 0)
         bits[pool->carved / 64] = ((uint64_t)1 << (pool->carved % 64)) - 1;
-    /* Division by the block size as a multiplication: offsets are below 2^14
-     * and exact multiples, so 2^26 of precision suffice. */
-    uint64_t inverse = (((uint64_t)1 << 26) + bytes - 1) / bytes;
+    uint32_t inverse = nv_block_inverse(bytes);
     for (unsigned l = 0; l <= NV_HELD_LISTS; l++) {
         const void *first = l < NV_HELD_LISTS ? nv_pool_held(pool, l) : pool->free;
         for (const void *at = first; at != NULL; at = *(void *const *)at) {
-            uint64_t number = ((uint64_t)((const char *)at - base) * inverse) >> 26;
+            unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
             bits[number / 64] &= ~((uint64_t)1 << (number % 64));
         }
     }

@@ -175,6 +175,37 @@ bool nvpy_compat_add_results(PyInterpreterState *interp, int generation,
     return is_added;
 }
 
+void nvpy_compat_empty_free_lists(PyInterpreterState *interp)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(interp);
+#if PY_VERSION_HEX >= 0x030f0000
+    struct gc_stats statistics = *gc->generation_stats;
+#else
+    struct gc_generation_stats statistics = gc->generation_stats[NUM_GENERATIONS - 1];
+#endif
+    int counts[NUM_GENERATIONS];
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        counts[i] = nvpy_generation(interp, i)->count;
+    int enabled = gc->enabled;
+    PyObject *callbacks = gc->callbacks;
+
+    gc->callbacks = NULL;
+    gc->enabled = 1;
+    gc->collecting = 0;
+    PyGC_Collect();
+    gc->collecting = 1;
+    gc->enabled = enabled;
+    gc->callbacks = callbacks;
+
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        nvpy_generation(interp, i)->count = counts[i];
+#if PY_VERSION_HEX >= 0x030f0000
+    *gc->generation_stats = statistics;
+#else
+    gc->generation_stats[NUM_GENERATIONS - 1] = statistics;
+#endif
+}
+
 PyCompilerFlags nvpy_compat_compiler_flags(int flags)
 {
     return (PyCompilerFlags){.cf_flags = flags, .cf_feature_version = PY_MINOR_VERSION};

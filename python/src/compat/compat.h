@@ -116,6 +116,11 @@ static inline struct gc_generation_stats *nvpy_statistics(PyInterpreterState *in
 bool nvpy_compat_add_results(PyInterpreterState *interp, int generation,
                              const neve_collection *collection, PyObject *info);
 
+/* Empties the interpreter's free lists, whose functions are not exported: its own
+ * full collection does it before the phase in which we collect. Called in that
+ * phase, with the lists of objects hidden; leaves no other trace. */
+void nvpy_compat_empty_free_lists(PyInterpreterState *interp);
+
 /* NULL if this interpreter is the one that the extension was built for and its
  * structures are where they were then; otherwise a sentence that says why not. */
 const char *nvpy_compat_refusal(PyInterpreterState *interp);
