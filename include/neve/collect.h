@@ -8,6 +8,12 @@
  * of those all of it, provided that long_lived_pending exceeds a quarter of
  * long_lived_total (the 25% rule, which keeps the total work linear).
  *
+ * In the incremental mode the old generation is collected by cycles instead: a
+ * cycle marks, filters, verifies and clears in slices of about pause_us, one
+ * after each young collection, at a pace that the growth of the old generation
+ * sets, and reclaims everything that was garbage when it began (docs/collector.md
+ * has the proof and the bound on memory).
+ *
  * Allocation never collects: it sets NEVE_EVENT_COLLECT in the eval breaker,
  * and the host's next neve_poll() at a safe point collects.
  *
@@ -46,8 +52,17 @@ static inline uint32_t neve_breaker_get(const neve_eval_breaker *breaker)
     return __atomic_load_n(&breaker->events, __ATOMIC_ACQUIRE);
 }
 
+/* How the old generation is collected. */
+typedef enum neve_mode {
+    NEVE_MODE_GENERATIONAL, /* in one go, by thresholds and the 25% rule */
+    NEVE_MODE_INCREMENTAL,  /* in slices */
+} neve_mode;
+#define NEVE_DEFAULT_PAUSE_US 500u
+
 typedef struct neve_collector_options {
-    size_t struct_size;                    /* sizeof(neve_collector_options) of the caller */
+    size_t struct_size; /* sizeof(neve_collector_options) of the caller */
+    neve_mode mode;
+    uint32_t pause_us;                     /* a slice aims at; 0: NEVE_DEFAULT_PAUSE_US */
     neve_eval_breaker *breaker;            /* the host's word; NULL: one of the collector's own */
     uint32_t thresholds[NEVE_GENERATIONS]; /* all 0: 2000, 10, 10 */
 } neve_collector_options;
@@ -82,6 +97,24 @@ typedef struct neve_collection {
  * nothing is lost: the next collection finds the same garbage. */
 NEVE_API neve_status neve_collect(neve_collector *collector, int generation,
                                   neve_collection *result);
+
+/* For hosts with a trigger of their own: generation 0 .. `generation` is due, as
+ * neve_collector_safepoint would have found it. In the incremental mode that is a
+ * young or a middle collection and a slice of the cycle; a full one never is. */
+NEVE_API neve_status neve_collect_due(neve_collector *collector, int generation,
+                                      neve_collection *result);
+
+/* Incremental mode, for idle time (between two requests, say): goes on with the
+ * cycle for about `budget_us` microseconds, or begins one if the old generation
+ * has changed since the last. True: there is more to do. Always false in the
+ * other modes and inside a collection. */
+NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us);
+
+/* Changes the mode; abandons a cycle that is under way, whose garbage is found by
+ * the next one or by a full collection. NEVE_EBUSY inside a collection. */
+NEVE_API neve_status neve_collector_set_mode(neve_collector *collector, neve_mode mode);
+NEVE_API neve_mode neve_collector_mode(const neve_collector *collector);
+NEVE_API void neve_collector_set_pause_us(neve_collector *collector, uint32_t pause_us);
 
 /* What neve_poll calls when the event is set: collects what is due, if
  * anything is. Safe to call at any safe point. */
@@ -148,8 +181,25 @@ typedef struct neve_generation_stats {
     uint32_t count; /* towards the threshold */
 } neve_generation_stats;
 
+/* What the incremental mode did. A cycle that ends counts as a collection of
+ * generation 2 in neve_generation_stats as well, with the sum of its slices. */
+typedef struct neve_cycle_stats {
+    uint64_t cycles;    /* that came to their end */
+    uint64_t abandoned; /* by an explicit full collection, a freeze, a fork, a failure */
+    uint64_t slices;
+    uint64_t late_slices; /* that were given more than pause_us, to keep memory bounded */
+    uint64_t time_ns;     /* of all slices */
+    uint64_t longest_slice_ns;
+    uint64_t collected;
+    size_t suspects;       /* of the last cycle: not reached by its marking */
+    size_t false_suspects; /* of these, found alive by its filter or verification */
+    size_t largest_group;  /* objects that had to be verified in one go, at most so far */
+    bool is_running;       /* a cycle is under way */
+} neve_cycle_stats;
+
 typedef struct neve_collector_stats {
     neve_generation_stats generations[NEVE_GENERATIONS];
+    neve_cycle_stats cycle;
     size_t frozen;             /* objects in the permanent generation */
     size_t long_lived_total;   /* survivors of the last full collection */
     size_t long_lived_pending; /* promoted to the old generation since */

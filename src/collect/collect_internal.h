@@ -100,6 +100,8 @@ struct neve_collector {
     uint32_t counts[NEVE_GENERATIONS]; /* 0: allocations less deallocations; then collections */
     size_t long_lived_total, long_lived_pending;
     bool is_enabled, is_collecting, is_stressed;
+    neve_mode mode;
+    uint32_t pause_us;
 
     nv_vec young;       /* gathered */
     nv_vec candidates;  /* nominated; after verification the dead come first */

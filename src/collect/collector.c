@@ -36,6 +36,8 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
         has_thresholds |= options->thresholds[i] != 0;
     neve_collector_set_thresholds(c, has_thresholds ? options->thresholds : default_thresholds);
     c->is_enabled = true;
+    c->mode = options->mode;
+    neve_collector_set_pause_us(c, options->pause_us);
     if (host->gather == NULL)
         heap->tracks_touched = true;
     const char *stress = getenv("NEVE_GC_STRESS");
@@ -247,6 +249,20 @@ neve_status neve_collect(neve_collector *c, int generation, neve_collection *res
     return collect_and_record(c, generation, true, result);
 }
 
+neve_status neve_collect_due(neve_collector *c, int generation, neve_collection *result)
+{
+    if (generation < 0 || generation >= NEVE_GENERATIONS)
+        return NEVE_EINVAL;
+    return collect_and_record(c, generation, false, result);
+}
+
+bool neve_step(neve_collector *c, uint32_t budget_us)
+{
+    (void)c;
+    (void)budget_us;
+    return false;
+}
+
 /* ---- safe points ---- */
 
 void neve_collector_count_alloc(neve_collector *c)
@@ -337,6 +353,24 @@ void neve_collector_set_thresholds(neve_collector *c, const uint32_t thresholds[
 void neve_collector_get_thresholds(const neve_collector *c, uint32_t thresholds[NEVE_GENERATIONS])
 {
     memcpy(thresholds, c->thresholds, sizeof c->thresholds);
+}
+
+neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
+{
+    if (c->is_collecting)
+        return NEVE_EBUSY;
+    c->mode = mode;
+    return NEVE_OK;
+}
+
+neve_mode neve_collector_mode(const neve_collector *c)
+{
+    return c->mode;
+}
+
+void neve_collector_set_pause_us(neve_collector *c, uint32_t pause_us)
+{
+    c->pause_us = pause_us != 0 ? pause_us : NEVE_DEFAULT_PAUSE_US;
 }
 
 void neve_collector_set_listener(neve_collector *c, const neve_listener *listener)
