@@ -90,6 +90,11 @@ typedef struct neve_collection {
     size_t collected;     /* found dead and cleared, and weak references that died so */
     size_t resurrected;   /* revived by a finalizer or a callback */
     size_t uncollectable; /* dead, but of types that cannot be reclaimed */
+    bool is_partial;      /* some young objects are left for a collection that is due soon */
+    /* Of the collected and uncollectable, what a slice of a cycle found; and whether the cycle ended. */
+    size_t cycle_collected;
+    size_t cycle_uncollectable;
+    bool ended_cycle;
 } neve_collection;
 
 /* Collects generation 0 .. `generation` now. `result` may be NULL.
@@ -115,6 +120,11 @@ NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us);
 NEVE_API neve_status neve_collector_set_mode(neve_collector *collector, neve_mode mode);
 NEVE_API neve_mode neve_collector_mode(const neve_collector *collector);
 NEVE_API void neve_collector_set_pause_us(neve_collector *collector, uint32_t pause_us);
+
+/* In the child of a fork, before neve_heap_after_fork_child: abandons a cycle that
+ * is under way. What the parent had condemned the child clears as well, each its
+ * own copy. */
+NEVE_API void neve_collector_after_fork_child(neve_collector *collector);
 
 /* What neve_poll calls when the event is set: collects what is due, if
  * anything is. Safe to call at any safe point. */

@@ -53,7 +53,9 @@ NEVE_API int neve_visit_items(void *const *items, size_t n, neve_visit_fn visit,
 
 /* Where a host puts the objects of its young generations. */
 typedef struct neve_gather neve_gather;
-/* Adds one object. False: no memory, stop gathering. */
+/* Adds one object. False: stop gathering; it was not added (there is no memory, or
+ * these are enough for one collection: then the survivors of those that were
+ * gathered go to generation 2, and the others wait where they are). */
 NEVE_API bool neve_gather_add(neve_gather *into, void *object);
 
 /* References that lie in an array, `stride` pointers apart; some may be NULL. */
@@ -67,6 +69,10 @@ typedef struct neve_edges {
 #define NEVE_MARK_BATCH 128u
 typedef struct neve_marker {
     size_t fresh; /* objects newly reached since the marking began */
+    size_t piece; /* larger objects, in references, are to be deferred */
+    /* The marking goes on in slices: objects that are not tracked any more are
+     * not to be marked. */
+    bool is_sliced;
 } neve_marker;
 /* A neve_visit_fn; `marker` is its argument. */
 NEVE_API int neve_mark_visit(void *object, void *marker);
@@ -137,8 +143,12 @@ typedef struct neve_host {
     /* Visits objects that are certainly alive. What only they reach need not
      * be verified in a full collection. A host that knows none gives NULL. */
     void (*visit_roots)(void *ctx, neve_visit_fn visit, void *arg);
-    /* Adds the tracked objects of generations 0 .. generation (0 or 1). NULL:
-     * the collector reads them off the heap (see NEVE_DOMAIN_OBJECT). */
+    /* A collection of generations 0 .. generation begins, or a freeze (3), or a
+     * slice of a cycle, which moves no generation as a whole. May be NULL. */
+    void (*begin)(void *ctx, int generation, bool is_slice);
+    /* Adds the tracked objects of generations 0 .. generation (0 or 1), the oldest
+     * first, until neve_gather_add says stop. NULL: the collector reads them off
+     * the heap (see NEVE_DOMAIN_OBJECT). */
     void (*gather)(void *ctx, int generation, neve_gather *into);
     /* These survived a collection, no code has run since: the host may stop
      * tracking objects that can be in no cycle. Returns how many remain, moved
@@ -167,6 +177,10 @@ typedef struct neve_host {
     /* The first pass of clear_weakrefs leaves weak references for finalizers to
      * use: the second is called in any case. */
     bool keeps_weakrefs;
+    /* Visits the weak references to `object` that have callbacks, as far as these
+     * are objects of the host's: they are verified together with it, so that the
+     * callback of a dead one is not called. May be NULL. */
+    void (*visit_weakrefs)(void *ctx, void *object, neve_visit_fn visit, void *arg);
     /* Runs finalizers, each once in the life of its object; *ran_code likewise. */
     void (*finalize)(void *ctx, void *const *objects, size_t n, bool *ran_code);
     /* Whether the object must not be reclaimed in a cycle, nor what it reaches. */

@@ -41,7 +41,9 @@ static PyObject *gc_collect(PyObject *self, PyObject *const *args, Py_ssize_t n,
     if (!nvpy_is_ours())
         return call_fast(COLLECT, self, args, n, names);
     uint64_t runs = nvpy.runs;
+    nvpy.is_explicit = true;
     PyObject *result = call_fast(COLLECT, self, args, n, names);
+    nvpy.is_explicit = false;
     if (result == NULL || !PyLong_CheckExact(result) || nvpy.runs == runs)
         return result;
     /* What CPython's collector found is what was made between start and stop. */
@@ -184,9 +186,6 @@ static PyObject *gc_freeze(PyObject *self, PyObject *unused)
 {
     if (!nvpy_is_ours())
         return replacements[FREEZE].original(self, unused);
-    /* Every list goes, whatever collection is the next. */
-    nvpy.generation = NUM_GENERATIONS - 1;
-    nvpy.has_spliced = false;
     neve_status status = neve_collector_freeze(nvpy.collector);
     if (status != NEVE_OK)
         return nvpy_raise(status, "gc.freeze()");

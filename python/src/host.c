@@ -18,56 +18,87 @@ static void host_read_counts(void *ctx, void *const *objects, size_t n, uint32_t
     }
 }
 
-/* Lists and tuples are traversed here, in pieces, without a call for each
- * object; a list's items may go while it is cleared, so sizes are read anew. */
+/* The array that holds all that an object refers to, if there is one. A set's has
+ * the hashes in between, and CPython's mark of a deleted entry, which is nobody's
+ * candidate. */
+static bool array_of(PyObject *object, neve_edges *edges)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (type == &PyList_Type) {
+        *edges = (neve_edges){(void *const *)((PyListObject *)object)->ob_item,
+                              (size_t)Py_SIZE(object), 1};
+        return true;
+    }
+    if (type == &PyTuple_Type) {
+        *edges = (neve_edges){(void *const *)((PyTupleObject *)object)->ob_item,
+                              (size_t)Py_SIZE(object), 1};
+        return true;
+    }
+    if (type == &PyDict_Type) {
+        neve_span span;
+        if (!nvpy_compat_dict_values(object, &span, &edges->stride))
+            return false;
+        edges->items = span.items;
+        edges->count = span.count;
+        return true;
+    }
+    if (type == &PySet_Type || type == &PyFrozenSet_Type) {
+        const PySetObject *set = (const PySetObject *)object;
+        *edges = (neve_edges){(void *const *)&set->table->key, (size_t)set->mask + 1,
+                              sizeof(setentry) / sizeof(void *)};
+        return true;
+    }
+    return false;
+}
+
+/* Arrays are traversed here, in pieces; they may have shrunk between two of them. */
 #define PIECE 4096
 
-static void traverse_items(PyObject *const *items, Py_ssize_t size, neve_visit_fn visit, void *arg,
-                           size_t *cursor)
+/* A dict with keys of other types than str. */
+static void traverse_dict(PyObject *dict, neve_visit_fn visit, void *arg, size_t *cursor)
 {
     Py_ssize_t at = (Py_ssize_t)*cursor;
-    Py_ssize_t end = size - at > PIECE ? at + PIECE : size;
-    neve_visit_items((void *const *)(items + at), (size_t)(end - at), visit, arg);
-    *cursor = end < size ? (size_t)end : 0;
+    *cursor = 0;
+    PyObject *key, *value;
+    for (unsigned n = 0; n < PIECE; n++) {
+        if (!PyDict_Next(dict, &at, &key, &value))
+            return;
+        (void)visit(key, arg);
+        (void)visit(value, arg);
+    }
+    *cursor = (size_t)at;
 }
 
 static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *arg, size_t *cursor)
 {
     (void)ctx;
-    PyTypeObject *type = Py_TYPE((PyObject *)object);
-    if (type == &PyList_Type) {
-        PyListObject *list = object;
-        traverse_items(list->ob_item, Py_SIZE(list), visit, arg, cursor);
-    } else if (type == &PyTuple_Type) {
-        PyTupleObject *tuple = object;
-        traverse_items(tuple->ob_item, Py_SIZE(tuple), visit, arg, cursor);
-    } else {
-        nvpy_compat_traverse(object, visit, arg);
+    neve_edges edges;
+    if (!array_of(object, &edges)) {
+        if (Py_TYPE((PyObject *)object) == &PyDict_Type)
+            traverse_dict(object, visit, arg, cursor);
+        else
+            nvpy_compat_traverse(object, visit, arg);
+        return;
     }
+    size_t at = *cursor < edges.count ? *cursor : edges.count;
+    size_t end = edges.count - at > PIECE ? at + PIECE : edges.count;
+    if (edges.stride == 1) {
+        neve_visit_items(edges.items + at, end - at, visit, arg);
+    } else {
+        for (size_t i = at; i < end; i++)
+            if (edges.items[i * edges.stride] != NULL)
+                (void)visit(edges.items[i * edges.stride], arg);
+    }
+    *cursor = end < edges.count ? end : 0;
 }
 
 /* What host_traverse would visit, where that is one array. */
 static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges)
 {
     (void)ctx;
-    for (size_t i = 0; i < n; i++) {
-        PyObject *object = objects[i];
-        PyTypeObject *type = Py_TYPE(object);
-        neve_span span;
-        if (type == &PyList_Type) {
-            edges[i] = (neve_edges){(void *const *)((PyListObject *)object)->ob_item,
-                                    (size_t)Py_SIZE(object), 1};
-        } else if (type == &PyTuple_Type) {
-            edges[i] = (neve_edges){(void *const *)((PyTupleObject *)object)->ob_item,
-                                    (size_t)Py_SIZE(object), 1};
-        } else if (type == &PyDict_Type &&
-                   nvpy_compat_dict_values(object, &span, &edges[i].stride)) {
-            edges[i].items = span.items;
-            edges[i].count = span.count;
-        } else {
+    for (size_t i = 0; i < n; i++)
+        if (!array_of(objects[i], &edges[i]))
             edges[i].stride = 0;
-        }
-    }
 }
 
 static void host_retain(void *ctx, void *const *objects, size_t n)
@@ -134,19 +165,33 @@ static bool gather_list(PyGC_Head *list, neve_gather *into)
     return true;
 }
 
+static void host_begin(void *ctx, int generation, bool is_slice)
+{
+    (void)ctx;
+    nvpy.generation = generation;
+    nvpy.has_spliced = is_slice;
+    nvpy.is_partial = false;
+}
+
 /* In the order in which CPython's own collector would look at them. */
+static bool gather_lists(int generation, neve_gather *into)
+{
+    PyInterpreterState *interp = nvpy.interp;
+    if (generation == 0)
+        return gather_list(nvpy_list(interp, 0), into);
+    if (nvpy.generation == 1)
+        return gather_list(nvpy_list(interp, 2), into) && gather_list(nvpy_list(interp, 1), into) &&
+               gather_list(nvpy_list(interp, 0), into);
+    return gather_list(nvpy_list(interp, 2), into) && gather_list(nvpy_list(interp, 0), into) &&
+           gather_list(nvpy_list(interp, 1), into);
+}
+
+/* Where some are left in the lists, the others leave them one by one. */
 static void host_gather(void *ctx, int generation, neve_gather *into)
 {
     (void)ctx;
-    PyInterpreterState *interp = nvpy.interp;
-    if (generation > 0 && !gather_list(nvpy_list(interp, 2), into))
-        return;
-    if (generation > 0 && nvpy.generation == 1 && !gather_list(nvpy_list(interp, 1), into))
-        return;
-    if (!gather_list(nvpy_list(interp, 0), into))
-        return;
-    if (generation > 0 && nvpy.generation != 1)
-        gather_list(nvpy_list(interp, 1), into);
+    if (!gather_lists(generation, into))
+        nvpy.is_partial = nvpy.has_spliced = true;
 }
 
 /* Tuples first, then dicts: a dict of tuples can go when the tuples have. */
@@ -238,6 +283,7 @@ static void mark_other(PyObject *object, neve_marker *marker)
 static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *marker)
 {
     (void)ctx;
+    const size_t piece = marker->piece;
     neve_span lists[NEVE_MARK_BATCH];
     PyObject *others[NEVE_MARK_BATCH];
     size_t list_count = 0, other_count = 0;
@@ -246,14 +292,19 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
         PyTypeObject *type = Py_TYPE(object);
-        if (type == &PyList_Type && Py_SIZE(object) <= PIECE) {
+        if (marker->is_sliced && !_PyObject_GC_IS_TRACKED(object))
+            continue; /* freed since it was reached: it lies on a free list */
+        if (type == &PyList_Type && (size_t)Py_SIZE(object) <= piece) {
             const PyListObject *list = (const PyListObject *)object;
             __builtin_prefetch(list->ob_item);
             lists[list_count++] =
                 (neve_span){(void *const *)list->ob_item, (size_t)Py_SIZE(object)};
             continue;
         }
-        if ((type == &PyList_Type || type == &PyTuple_Type) && Py_SIZE(object) > PIECE) {
+        if (((type == &PyList_Type || type == &PyTuple_Type) && (size_t)Py_SIZE(object) > piece) ||
+            (type == &PyDict_Type && (size_t)((const PyDictObject *)object)->ma_used > piece) ||
+            ((type == &PySet_Type || type == &PyFrozenSet_Type) &&
+             (size_t)((const PySetObject *)object)->mask > piece)) {
             neve_mark_defer(marker, object);
             continue;
         }
@@ -285,8 +336,11 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
     if (generation >= 2) {
         for (size_t i = 0; i < n; i++) {
             PyGC_Head *head = nvpy_head(objects[i]);
-            if (nvpy.generation == 0 && !is_first && !nvpy_is_self_linked(head))
-                nvpy_list_remove(head); /* it went to generation 1 with the others */
+            /* It is in a list that was not taken as a whole, or went to generation 1
+             * with the others. */
+            if ((nvpy.generation == 0 || nvpy.is_partial) && !is_first &&
+                !nvpy_is_self_linked(head))
+                nvpy_list_remove(head);
             nvpy_self_link(head);
         }
         /* Those that were gathered: list 2 is with list 1, and not always empty. A
@@ -307,8 +361,8 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
     (void)ctx;
     for (size_t i = 0; i < n; i++) {
         PyGC_Head *head = nvpy_head(objects[i]);
-        if (nvpy.generation == 0) /* it went to generation 1 with the others */
-            nvpy_list_remove(head);
+        if (nvpy.generation == 0 || nvpy.is_partial)
+            nvpy_list_remove(head); /* it is in a list still: see host_promote */
         if (!nvpy_is_self_linked(head))
             nvpy_self_link(head);
     }
@@ -346,6 +400,15 @@ static bool clear_weakrefs_of(PyObject *object, bool keeps_plain, PyObject **cal
             return false;
     }
     return true;
+}
+
+static void host_visit_weakrefs(void *ctx, void *object, neve_visit_fn visit, void *arg)
+{
+    (void)ctx;
+    PyWeakReference **list = nvpy_compat_weakrefs(object);
+    for (PyWeakReference *at = list == NULL ? NULL : *list; at != NULL; at = at->wr_next)
+        if (at->wr_callback != NULL)
+            (void)visit(at, arg);
 }
 
 static size_t call_callbacks(PyObject *calls, bool *ran_code)
@@ -450,6 +513,7 @@ const neve_host nvpy_host = {
     .type_name = host_type_name,
     .is_tracked = host_is_tracked,
     .visit_roots = host_visit_roots,
+    .begin = host_begin,
     .gather = host_gather,
     .untrack = host_untrack,
     .edges = host_edges,
@@ -457,6 +521,7 @@ const neve_host nvpy_host = {
     .promote = host_promote,
     .condemn = host_condemn,
     .clear_weakrefs = host_clear_weakrefs,
+    .visit_weakrefs = host_visit_weakrefs,
     .keeps_weakrefs = NVPY_PLAIN_WEAKREFS_LAST,
     .finalize = host_finalize,
     .is_uncollectable = host_is_uncollectable,

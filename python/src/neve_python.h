@@ -44,6 +44,8 @@ typedef struct nvpy_state {
     Py_ssize_t long_lived_total, long_lived_pending;
     int generation;        /* of the collection under way */
     bool has_spliced;      /* see nvpy_host: promote */
+    bool is_partial;       /* its objects leave their lists one by one */
+    bool is_explicit;      /* gc.collect() asked for it */
     uint64_t runs;         /* collections that ran to their end */
     Py_ssize_t last_found; /* collected and uncollectable, of the last */
     bool is_leaving;       /* the interpreter has begun to exit */
@@ -103,6 +105,9 @@ void nvpy_lists_give_back(void);
 
 bool nvpy_takeover_install(void); /* false with an exception set */
 void nvpy_takeover_leave(void);
+void nvpy_takeover_set_mode(neve_mode mode);
+/* Goes on with a cycle; whether there is more to do. Outside a collection. */
+bool nvpy_takeover_step(unsigned budget_us);
 
 /* ---- methods.c ---- */
 

@@ -80,15 +80,53 @@ static void print_stop(const neve_collection *collection)
                        seconds);
 }
 
+/* In the incremental mode cycles collect the old generation: the interpreter's 25%
+ * rule shall never find that a full collection is due, so that whoever asks for one
+ * means it. */
+#define NEVER_DUE (PY_SSIZE_T_MAX / 2)
+
+static void set_long_lived(struct _gc_runtime_state *gc, size_t total, size_t pending)
+{
+    bool in_slices = neve_collector_mode(nvpy.collector) == NEVE_MODE_INCREMENTAL;
+    gc->long_lived_total = in_slices ? NEVER_DUE : (Py_ssize_t)total;
+    gc->long_lived_pending = in_slices ? 0 : (Py_ssize_t)pending;
+}
+
+void nvpy_takeover_set_mode(neve_mode mode)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    size_t total, pending;
+    if (neve_collector_mode(nvpy.collector) != NEVE_MODE_INCREMENTAL)
+        neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
+                                      (size_t)gc->long_lived_pending);
+    (void)neve_collector_set_mode(nvpy.collector, mode);
+    neve_collector_get_long_lived(nvpy.collector, &total, &pending);
+    set_long_lived(gc, total, pending);
+}
+
+/* What a slice of a cycle found is the old generation's, in gc.get_stats(). */
+static void add_cycle_results(const neve_collection *collection)
+{
+    neve_collection part = {.collected = collection->cycle_collected,
+                            .uncollectable = collection->cycle_uncollectable};
+    if (collection->ended_cycle)
+        nvpy_statistics(nvpy.interp, NUM_GENERATIONS - 1)->collections++;
+    (void)nvpy_compat_add_results(nvpy.interp, NUM_GENERATIONS - 1, &part, NULL);
+}
+
 static void run_collection(int generation, PyObject *info)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
-    nvpy.generation = generation;
-    nvpy.has_spliced = false;
-    neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
-                                  (size_t)gc->long_lived_pending);
+    bool in_slices = neve_collector_mode(nvpy.collector) == NEVE_MODE_INCREMENTAL;
+    if (!in_slices)
+        neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
+                                      (size_t)gc->long_lived_pending);
+    /* (A full one is never due in slices: the C function asks for it.) */
+    bool is_due = in_slices && !nvpy.is_explicit && generation < NUM_GENERATIONS - 1;
     neve_collection collection;
-    neve_status status = neve_collect(nvpy.collector, generation, &collection);
+    neve_status status = is_due ? neve_collect_due(nvpy.collector, generation, &collection)
+                                : neve_collect(nvpy.collector, generation, &collection);
+    nvpy.slices++;
     if (status != NEVE_OK) {
         /* Nothing was collected and nothing is lost; CPython, which needs no
          * memory to collect, reports nothing here either. */
@@ -98,8 +136,7 @@ static void run_collection(int generation, PyObject *info)
     }
     size_t total, pending;
     neve_collector_get_long_lived(nvpy.collector, &total, &pending);
-    gc->long_lived_total = (Py_ssize_t)total;
-    gc->long_lived_pending = (Py_ssize_t)pending;
+    set_long_lived(gc, total, pending);
     if (generation == NUM_GENERATIONS - 1) {
         hide();
         nvpy_compat_empty_free_lists(nvpy.interp);
@@ -107,12 +144,44 @@ static void run_collection(int generation, PyObject *info)
     }
     nvpy.last_found = (Py_ssize_t)(collection.collected + collection.uncollectable);
     nvpy.runs++;
+    if (is_due) {
+        add_cycle_results(&collection);
+        /* The collector has taken in the middle generation on its own, or left some
+         * of the young one for soon. */
+        if (collection.generation > generation)
+            nvpy_generation(nvpy.interp, 1)->count = 0;
+        if (collection.is_partial)
+            nvpy_generation(nvpy.interp, 0)->count =
+                nvpy_generation(nvpy.interp, 0)->threshold * 3 / 4;
+    }
+    neve_collection own = collection;
+    own.collected -= collection.cycle_collected;
+    own.uncollectable -= collection.cycle_uncollectable;
     /* Nobody but the program's callbacks gets to see `info`. */
     bool is_seen = PyList_GET_SIZE(nvpy.callbacks) > 0;
-    if (!nvpy_compat_add_results(nvpy.interp, generation, &collection, is_seen ? info : NULL))
+    if (!nvpy_compat_add_results(nvpy.interp, generation, &own, is_seen ? info : NULL))
         PyErr_WriteUnraisable(NULL);
     if ((gc->debug & NVPY_DEBUG_STATS) != 0)
         print_stop(&collection);
+}
+
+bool nvpy_takeover_step(unsigned budget_us)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    if (gc->collecting || nvpy.is_leaving)
+        return false;
+    /* As in a collection of the interpreter's: others are kept from starting, and an
+     * exception that is on its way stays. */
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    gc->collecting = 1;
+    size_t total, pending;
+    bool is_more = neve_step(nvpy.collector, budget_us);
+    neve_collector_get_long_lived(nvpy.collector, &total, &pending);
+    gc->collecting = 0;
+    nvpy.slices++;
+    PyErr_Restore(type, value, traceback);
+    return is_more;
 }
 
 static int generation_of(PyObject *info)

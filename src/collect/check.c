@@ -53,6 +53,7 @@ neve_status neve_collector_check(neve_collector *c, char *message, size_t messag
 
     edge_check check = {.c = c};
     c->candidates.count = 0;
+    c->gather_limit = SIZE_MAX;
     status = nv_gather(c, 1, &c->candidates);
     if (status == NEVE_OK && (neve_collector_walk(c, 2, visit_push, &check) != 0 ||
                               neve_collector_walk(c, 3, visit_push, &check) != 0))

@@ -12,6 +12,12 @@
  *   verify.c     trial deletion: which candidates are dead
  *   reclaim.c    weak references, finalizers, verification again, clearing
  *
+ * In the incremental mode the old generation is collected by cycles instead:
+ *
+ *   pace.c       when a cycle begins, and how long its slices are
+ *   cycle.c      its phases: marking, filtering, verifying, reclaiming
+ *   filter.c     from what the marking left white to groups of likely garbage
+ *
  * Generations of objects, as the side table's states show them:
  *
  *   from       event                                   to
@@ -81,6 +87,76 @@ typedef struct nv_candidate_map {
  * bits, and are traversed in the order of their addresses. */
 #define NV_MARK_STACK 1024u
 
+/* Condemned objects, on each of which the collector holds a reference. Entries
+ * [0, kept) were cleared and are referred to still; [at, count) are to be cleared.
+ * When none is, passes over [first, end) of the kept ones release what got free. */
+typedef struct nv_queue {
+    nv_vec items;
+    size_t at, kept;
+    size_t first, end;
+    size_t read, write; /* in the pass that is under way */
+    size_t released;    /* in it, or in the last one */
+    unsigned passes;
+    bool is_passing;
+} nv_queue;
+
+/* What a cycle of the incremental mode is doing (see cycle.c), in this order. */
+typedef enum nv_phase {
+    NV_CYCLE_IDLE,
+    NV_CYCLE_WHITEN,   /* chunk by chunk: old objects become white */
+    NV_CYCLE_MARK,     /* what the roots reach is not white any more */
+    NV_CYCLE_COUNT,    /* gc_refs of the suspects := their counts */
+    NV_CYCLE_SUBTRACT, /* less the references that suspects hold on one another */
+    NV_CYCLE_RESCUE,   /* who has references left, and what they reach, is not white any more */
+    NV_CYCLE_NUMBER,   /* the suspects that are left get numbers */
+    NV_CYCLE_GROUP,    /* and are united with those that they refer to */
+    NV_CYCLE_VERIFY,   /* group by group: exactly; and reclaimed */
+    NV_CYCLE_END_SUSPECTS, /* tables go back: of the suspects */
+    NV_CYCLE_END_GROUPS,
+    NV_CYCLE_END_MARKS,
+} nv_phase;
+
+#define NV_CYCLE_BATCH 128u
+
+typedef struct nv_cycle {
+    nv_phase phase;
+    bool has_rescanned; /* the roots, at the end of the marking */
+    uintptr_t chunk;    /* where a scan over the chunks goes on */
+    unsigned word;
+    void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
+    size_t count, at;
+    size_t cursor; /* in the references of the one at `at` */
+
+    nv_vec suspects;        /* by number */
+    uint32_t *parent;       /* of the forest of groups; plus one; 0: a root */
+    uint32_t *ring;         /* the next suspect of the same group; plus one; 0: itself */
+    size_t link_bytes;      /* of each of the two */
+    size_t released_bytes;  /* of these, when the cycle ends */
+    size_t next;            /* number of the suspect to go on with */
+    nv_slab *slab;          /* whose mark tables go back next */
+
+    uint64_t spent_ns; /* by the slices of this cycle so far */
+    uint64_t start_ns;
+    neve_collection sum; /* of this cycle */
+    size_t nominated, alive;
+
+    /* Pacing: see pace.c. */
+    size_t low;             /* least old population since the last cycle ended */
+    size_t population;      /* old objects when this cycle began */
+    size_t goal;            /* promotions until it ought to have ended */
+    size_t promoted;        /* so far */
+    uint64_t expected_ns;   /* to be spent, all in all */
+    uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns */
+    uint64_t owed_ns;
+    uint64_t end_ns; /* when the last one ended */
+    size_t middle;   /* objects in the middle generation, at most */
+    bool is_wanted;  /* by neve_step */
+    size_t changes;  /* promotions since the last cycle began */
+    size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
+
+    neve_cycle_stats stats;
+} nv_cycle;
+
 struct neve_gather {
     neve_collector *collector;
     nv_vec *into;
@@ -102,14 +178,19 @@ struct neve_collector {
     bool is_enabled, is_collecting, is_stressed;
     neve_mode mode;
     uint32_t pause_us;
+    nv_cycle cycle;
+    size_t gather_limit;   /* as many young objects are enough for one collection */
+    size_t gathered_pools; /* where the list of touched pools was left */
+    bool is_partial;       /* some young objects were not gathered */
+    size_t survivors;      /* of the collection, or of a batch of a slice */
 
     nv_vec young;       /* gathered */
     nv_vec candidates;  /* nominated; after verification the dead come first */
     nv_vec untrackable; /* see neve_mark_untrackable */
     nv_vec deferred;    /* see neve_mark_defer */
     nv_vec stack;       /* of the rescue; in full_finish a scratch list */
-    nv_vec condemned;   /* retained; cleared up to condemned_at */
-    size_t condemned_at, condemned_kept;
+    nv_queue now;       /* condemned by a collection, which clears them itself */
+    nv_queue later;     /* condemned by a cycle: cleared in slices */
     uint32_t *refs; /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
@@ -135,10 +216,13 @@ struct neve_collector {
 
 /* ---- population.c ---- */
 
-/* Fills `into` with the tracked objects of generations 0 .. generation (<= 1). */
+/* Fills `into` with the tracked objects of generations 0 .. generation (<= 1), or
+ * with about c->gather_limit of them, and then sets c->is_partial. */
 neve_status nv_gather(neve_collector *c, int generation, nv_vec *into);
 /* These pools' objects have been given a generation: forget who was touched. */
 void nv_touched_reset(neve_collector *c, int generation);
+/* The same for those alone that nv_gather came to. */
+void nv_touched_take(neve_collector *c, int generation);
 bool nv_is_tracked(const neve_collector *c, void *object);
 /* Moves objects to generation 1, 2 or 3 (permanent), for the host as well. For
  * want of memory for a table some may stay in a younger one: they are moved to
@@ -167,10 +251,15 @@ extern const nv_nominator nv_nominate_full;       /* all, less what a marking re
 
 /* ---- mark.c ---- */
 
-/* Colours everything old and permanent white; then the host's roots grey. */
+/* Colours everything old and permanent white; then the host's roots grey. In
+ * slices: prepare, then every chunk. */
 void nv_mark_begin(neve_collector *c);
+void nv_mark_prepare(neve_collector *c, bool is_sliced);
+void nv_mark_whiten(neve_collector *c, nv_chunk *chunk);
 void nv_mark_roots(neve_collector *c);
 bool nv_mark_step(neve_collector *c, size_t budget);
+/* Makes a white object grey. */
+void nv_mark_from(neve_collector *c, void *object);
 /* White old objects, in address order, appended to `into`. */
 neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);
 void nv_mark_finish(neve_collector *c);
@@ -199,10 +288,49 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0:
 /* ---- reclaim.c ---- */
 
 /* Takes the dead candidates [0 .. dead) through weak references, finalizers and
- * the second verification, and condemns what is still dead. */
-void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation);
+ * the second verification, and puts what is still dead into the queue, which is
+ * empty and has room for them. */
+void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_generation);
 /* Clears about `budget` condemned objects; true when none is left. */
-bool nv_reclaim_step(neve_collector *c, size_t budget);
+bool nv_reclaim_step(neve_collector *c, nv_queue *queue, size_t budget);
+/* Clears all that are left, of both queues. */
+void nv_reclaim_drain(neve_collector *c);
+
+/* ---- collector.c ---- */
+
+#define NV_SLICE 3 /* in place of a generation: candidates of a cycle */
+/* Verifies c->candidates and reclaims the dead: for collections and for slices. */
+neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation);
+
+/* ---- filter.c: what a cycle does between marking and verifying ---- */
+
+/* Each goes on with the phase of that name, a little; true: it is over. NEVE_ENOMEM
+ * in *status: the cycle has to be abandoned. */
+bool nv_filter_count(neve_collector *c, neve_status *status);
+bool nv_filter_subtract(neve_collector *c);
+bool nv_filter_rescue(neve_collector *c);
+bool nv_filter_number(neve_collector *c, neve_status *status);
+bool nv_filter_group(neve_collector *c);
+/* Moves the groups that come next, of about `n` suspects in all, to c->candidates;
+ * false: there are none. */
+bool nv_filter_take(neve_collector *c, size_t n);
+
+/* ---- cycle.c ---- */
+
+void nv_cycle_begin(neve_collector *c);
+/* Goes on until the clock shows `deadline_ns`, or the cycle ends. */
+void nv_cycle_run(neve_collector *c, uint64_t deadline_ns);
+void nv_cycle_abandon(neve_collector *c);
+
+/* ---- pace.c ---- */
+
+/* The oldest generation that an automatic collection is to take in, where
+ * `generation` is due by its threshold; sets c->gather_limit. */
+int nv_pace_generation(neve_collector *c, int generation);
+/* After that collection, which began at `start_ns`: begins a cycle where one is
+ * due, and runs a slice of it. `survivors` went to the next generation. */
+void nv_pace_slice(neve_collector *c, int generation, size_t survivors, uint64_t start_ns);
+void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns);
 
 /* ---- check.c ---- */
 

@@ -58,28 +58,36 @@ void neve_collector_destroy(neve_collector *c)
         return;
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
     neve_heap *heap = c->heap;
+    nv_cycle_abandon(c);
     nv_verify_finish(c);
     nv_vec_destroy(heap, &c->young);
     nv_vec_destroy(heap, &c->candidates);
     nv_vec_destroy(heap, &c->untrackable);
     nv_vec_destroy(heap, &c->deferred);
     nv_vec_destroy(heap, &c->stack);
-    nv_vec_destroy(heap, &c->condemned);
+    nv_vec_destroy(heap, &c->now.items);
+    nv_vec_destroy(heap, &c->later.items);
     nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
     nv_heap_unmap(heap, c->refs, c->refs_bytes);
     neve_heap_free(heap, c);
 }
 
+/* After so many allocations the next part of an oversized young generation is due. */
+#define MORE_SOON 200u
+
 /* ---- the order of a collection ---- */
 
-/* Survivors of a collection of 0 .. generation < 2 move up. */
+/* Survivors of a collection of 0 .. generation < 2 move up; to the old ones, where
+ * not all that are young were looked at. */
 static void promote_survivors(neve_collector *c, void **survivors, size_t n, int generation)
 {
     if (c->host->untrack != NULL)
         n = c->host->untrack(c->ctx, survivors, n, false);
-    size_t moved = nv_promote(c, survivors, n, generation + 1);
-    if (generation + 1 == 2)
+    int to_generation = c->is_partial ? 2 : generation + 1;
+    size_t moved = nv_promote(c, survivors, n, to_generation);
+    if (to_generation == 2)
         c->long_lived_pending += moved;
+    c->survivors = n;
 }
 
 /* The full collection's survivors are old already. Objects that can be in no
@@ -129,29 +137,21 @@ static void report_uncollectable(neve_collector *c, void **objects, size_t n)
     c->host->release(c->ctx, objects, n);
 }
 
-static neve_status collect(neve_collector *c, int generation)
+neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation)
 {
     neve_collection *current = &c->current;
-    c->candidates.count = c->young.count = c->untrackable.count = 0;
-    c->marked = 0;
-    if (!nv_vec_reserve(c->heap, &c->candidates, 1)) /* so that it has an address */
-        return NEVE_ENOMEM;
-    neve_status status = nominate(c, generation);
-    current->marked = c->marked;
-    current->candidates = c->candidates.count;
-    uint64_t nominated = nv_os_now_ns();
-    current->nominate_ns = nominated - current->start_ns;
-    if (status != NEVE_OK)
-        return status;
+    uint64_t start = nv_os_now_ns();
+    current->candidates += c->candidates.count;
 
     /* Room for all that may be found dead, while giving up is still simple. */
-    if (!nv_vec_reserve(c->heap, &c->condemned, c->condemned.count + c->candidates.count))
+    if (!nv_vec_reserve(c->heap, &queue->items, c->candidates.count + 1))
         return NEVE_ENOMEM;
 
     nv_verdict verdict;
-    status = nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
+    neve_status status =
+        nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
     uint64_t verified = nv_os_now_ns();
-    current->verify_ns = verified - nominated;
+    current->verify_ns += verified - start;
     if (status != NEVE_OK)
         return status;
 
@@ -159,31 +159,55 @@ static neve_status collect(neve_collector *c, int generation)
     void **uncollectable = c->candidates.items + verdict.dead;
     void **survivors = uncollectable + verdict.uncollectable;
     size_t survivor_count = c->candidates.count - verdict.dead - verdict.uncollectable;
-    if (generation >= 2) {
+    int to_generation = generation < 2 && !c->is_partial ? generation + 1 : 2;
+    if (generation == NV_SLICE) {
+        c->survivors = survivor_count;
+    } else if (generation >= 2) {
         untrack_survivors(c, survivors, survivor_count);
+        c->long_lived_total = c->old - verdict.dead;
+        c->long_lived_pending = 0;
     } else {
         promote_survivors(c, survivors, survivor_count, generation);
-        nv_touched_reset(c, generation);
+        nv_touched_take(c, generation);
     }
-    int to_generation = generation < 2 ? generation + 1 : 2;
     if (verdict.uncollectable > 0) {
         nv_promote(c, uncollectable, verdict.uncollectable, 2);
         /* Held until the others are gone: what was referred to by the dead
          * only dies with them. */
         c->host->retain(c->ctx, uncollectable, verdict.uncollectable);
     }
-    if (generation >= 2) {
-        c->long_lived_total = c->old - verdict.dead;
-        c->long_lived_pending = 0;
-    }
-    nv_reclaim_begin(c, verdict.dead, to_generation);
+    nv_reclaim_begin(c, queue, verdict.dead, to_generation);
     nv_verify_finish(c);
-    while (!nv_reclaim_step(c, SIZE_MAX))
+    /* The vector of candidates is still that of the uncollectable. */
+    while ((queue == &c->now || verdict.uncollectable > 0) &&
+           !nv_reclaim_step(c, queue, SIZE_MAX))
         continue;
     if (verdict.uncollectable > 0)
         report_uncollectable(c, uncollectable, verdict.uncollectable);
-    current->reclaim_ns = nv_os_now_ns() - verified;
+    current->reclaim_ns += nv_os_now_ns() - verified;
     return NEVE_OK;
+}
+
+static neve_status collect(neve_collector *c, int generation)
+{
+    c->candidates.count = c->young.count = c->untrackable.count = 0;
+    c->marked = 0;
+    if (!nv_vec_reserve(c->heap, &c->candidates, 1)) /* so that it has an address */
+        return NEVE_ENOMEM;
+    neve_status status = nominate(c, generation);
+    c->current.marked = c->marked;
+    c->current.nominate_ns = nv_os_now_ns() - c->current.start_ns;
+    return status != NEVE_OK ? status : nv_collect_candidates(c, &c->now, generation);
+}
+
+static void add_to_stats(neve_generation_stats *stats, const neve_collection *collection)
+{
+    stats->collections++;
+    stats->collected += collection->collected;
+    stats->uncollectable += collection->uncollectable;
+    stats->time_ns += collection->duration_ns;
+    if (stats->longest_pause_ns < collection->duration_ns)
+        stats->longest_pause_ns = collection->duration_ns;
 }
 
 static neve_status collect_and_record(neve_collector *c, int generation, bool is_explicit,
@@ -193,8 +217,14 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         return NEVE_EBUSY;
     c->is_collecting = true;
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
-    while (!nv_reclaim_step(c, SIZE_MAX))
-        continue;
+    bool in_slices = c->mode == NEVE_MODE_INCREMENTAL && !is_explicit;
+    c->gather_limit = SIZE_MAX;
+    if (in_slices) {
+        generation = nv_pace_generation(c, generation);
+    } else if (generation >= 2) {
+        nv_cycle_abandon(c);
+        nv_reclaim_drain(c);
+    }
     nv_collector_assert_sound(c);
 
     neve_collection *current = &c->current;
@@ -207,32 +237,42 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (generation + 1 < NEVE_GENERATIONS)
         c->counts[generation + 1]++;
 
+    if (c->host->begin != NULL)
+        c->host->begin(c->ctx, generation, false);
+    c->survivors = 0;
     neve_status status = collect(c, generation);
-    if (status != NEVE_OK && c->heap->marking)
+    if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);
     nv_verify_finish(c);
     nv_vec_trim(c->heap, &c->young);
     nv_vec_trim(c->heap, &c->candidates);
-    nv_vec_trim(c->heap, &c->untrackable);
+    if (generation >= 2)
+        nv_vec_trim(c->heap, &c->untrackable);
     uint64_t now_ns = nv_os_now_ns();
-    nv_arena_tick(c->heap, now_ns);
     current->duration_ns = now_ns - current->start_ns;
+    if (status == NEVE_OK)
+        add_to_stats(&c->stats[generation], current);
+    else
+        c->failed++;
+    current->is_partial = status == NEVE_OK && c->is_partial;
+    if (in_slices) {
+        nv_pace_slice(c, generation, c->survivors, current->start_ns);
+        now_ns = nv_os_now_ns();
+        current->duration_ns = now_ns - current->start_ns;
+    }
+    nv_arena_tick(c->heap, now_ns);
     c->is_collecting = false;
 
-    if (status == NEVE_OK) {
-        neve_generation_stats *stats = &c->stats[generation];
-        stats->collections++;
-        stats->collected += current->collected;
-        stats->uncollectable += current->uncollectable;
-        stats->time_ns += current->duration_ns;
-        if (stats->longest_pause_ns < current->duration_ns)
-            stats->longest_pause_ns = current->duration_ns;
-        if (c->listener.end != NULL)
-            c->listener.end(c->listener.ctx, current);
-    } else {
-        c->failed++;
+    if (status != NEVE_OK) {
         if (c->listener.failed != NULL)
             c->listener.failed(c->listener.ctx, current, status);
+    } else if (c->listener.end != NULL) {
+        c->listener.end(c->listener.ctx, current);
+    }
+    if (current->is_partial) {
+        /* The rest of the young ones comes soon, but not in the same pause. */
+        uint32_t threshold = c->thresholds[0];
+        c->counts[0] = threshold - (threshold / 4 < MORE_SOON ? threshold / 4 : MORE_SOON);
     }
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
@@ -256,11 +296,40 @@ neve_status neve_collect_due(neve_collector *c, int generation, neve_collection 
     return collect_and_record(c, generation, false, result);
 }
 
+static bool cycle_is_pending(const neve_collector *c)
+{
+    return c->cycle.phase != NV_CYCLE_IDLE || c->later.items.count > 0;
+}
+
 bool neve_step(neve_collector *c, uint32_t budget_us)
 {
-    (void)c;
-    (void)budget_us;
-    return false;
+    if (c->mode != NEVE_MODE_INCREMENTAL || c->is_collecting)
+        return false;
+    uint64_t start_ns = nv_os_now_ns(), deadline_ns = start_ns + (uint64_t)budget_us * 1000;
+    if (!cycle_is_pending(c)) {
+        if (c->cycle.changes == 0 && c->cycle.middle == 0)
+            return false;
+        /* It begins with a collection of the middle generation, and, should the young
+         * ones be too many for one, at a later call. */
+        c->cycle.is_wanted = true;
+        collect_and_record(c, 1, false, NULL);
+        if (nv_os_now_ns() >= deadline_ns)
+            return true;
+    }
+    if (!cycle_is_pending(c))
+        return c->cycle.is_wanted;
+    c->is_collecting = true;
+    c->current = (neve_collection){.generation = 2, .start_ns = nv_os_now_ns()};
+    if (c->listener.begin != NULL)
+        c->listener.begin(c->listener.ctx, &c->current);
+    nv_cycle_run(c, deadline_ns);
+    uint64_t now_ns = nv_os_now_ns();
+    nv_arena_tick(c->heap, now_ns);
+    c->current.duration_ns = now_ns - c->current.start_ns;
+    c->is_collecting = false;
+    if (c->listener.end != NULL)
+        c->listener.end(c->listener.ctx, &c->current);
+    return cycle_is_pending(c);
 }
 
 /* ---- safe points ---- */
@@ -311,8 +380,8 @@ void neve_collector_drain(neve_collector *c)
     if (c->is_collecting)
         return;
     c->is_collecting = true;
-    while (!nv_reclaim_step(c, SIZE_MAX))
-        continue;
+    nv_cycle_abandon(c);
+    nv_reclaim_drain(c);
     c->is_collecting = false;
 }
 
@@ -359,6 +428,9 @@ neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
 {
     if (c->is_collecting)
         return NEVE_EBUSY;
+    if (mode != NEVE_MODE_GENERATIONAL && mode != NEVE_MODE_INCREMENTAL)
+        return NEVE_EINVAL;
+    neve_collector_drain(c);
     c->mode = mode;
     return NEVE_OK;
 }
@@ -392,6 +464,9 @@ void neve_collector_get_stats(const neve_collector *collector, neve_collector_st
     }
     nv_count_states(c->heap, &stats->generations[2].objects, &stats->frozen);
     nv_vec young = {0};
+    size_t limit = c->gather_limit, pools = c->gathered_pools;
+    bool is_partial = c->is_partial;
+    c->gather_limit = SIZE_MAX;
     if (nv_gather(c, 0, &young) == NEVE_OK) {
         stats->generations[0].objects = young.count;
         young.count = 0;
@@ -399,9 +474,14 @@ void neve_collector_get_stats(const neve_collector *collector, neve_collector_st
             stats->generations[1].objects = young.count - stats->generations[0].objects;
     }
     nv_vec_destroy(c->heap, &young);
+    c->gather_limit = limit;
+    c->gathered_pools = pools;
+    c->is_partial = is_partial;
     stats->long_lived_total = c->long_lived_total;
     stats->long_lived_pending = c->long_lived_pending;
-    stats->condemned = c->condemned.count - c->condemned_at;
+    stats->condemned = c->later.items.count - c->later.at;
+    stats->cycle = c->cycle.stats;
+    stats->cycle.is_running = c->cycle.phase != NV_CYCLE_IDLE;
     stats->failed = c->failed;
 }
 

@@ -29,6 +29,9 @@ neve_status neve_collector_freeze(neve_collector *c)
         return NEVE_EBUSY;
     neve_collector_drain(c);
     c->young.count = 0;
+    c->gather_limit = SIZE_MAX;
+    if (c->host->begin != NULL)
+        c->host->begin(c->ctx, 3, false);
     neve_status status = nv_gather(c, 1, &c->young);
     if (status == NEVE_OK) {
         nv_promote(c, c->young.items, c->young.count, 3);
@@ -44,6 +47,7 @@ neve_status neve_collector_unfreeze(neve_collector *c)
 {
     if (c->is_collecting)
         return NEVE_EBUSY;
+    neve_collector_drain(c);
     nv_chunk_each(c->heap, unfreeze_chunk, NULL);
     return NEVE_OK;
 }

@@ -38,19 +38,19 @@ static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first, unsigned 
     c->frozen += frozen;
 }
 
-static void chunk_whiten(nv_chunk *chunk, void *arg)
+void nv_mark_whiten(neve_collector *c, nv_chunk *chunk)
 {
     if (chunk->is_grey)
         chunk->is_grey = false;
     if (!chunk->is_arena) {
-        whiten(arg, chunk, 0, NV_CHUNK_WORDS);
+        whiten(c, chunk, 0, NV_CHUNK_WORDS);
         return;
     }
     for (unsigned p = 1; p < NV_POOLS; p++) {
         const nv_pool *pool = nv_pool_at(chunk->base, p);
         /* In pools of raw buffers the bits mean something else (heap/fork.c). */
         if (pool->domain != NEVE_DOMAIN_RAW && (pool->tag & NV_POOL_HAS_STATE) != 0)
-            whiten(arg, chunk, p * (unsigned)NV_POOL_BITS_WORDS, NV_POOL_BITS_WORDS);
+            whiten(c, chunk, p * (unsigned)NV_POOL_BITS_WORDS, NV_POOL_BITS_WORDS);
         else
             memset(&chunk->marks[p * NV_POOL_BITS_WORDS], 0,
                    NV_POOL_BITS_WORDS * sizeof(nv_mark_word));
@@ -183,12 +183,21 @@ void neve_mark_untrackable(neve_marker *marker, void *object)
     nv_vec_push(c->heap, &c->untrackable, object);
 }
 
-void nv_mark_begin(neve_collector *c)
+static void whiten_chunk(nv_chunk *chunk, void *arg)
+{
+    nv_mark_whiten(arg, chunk);
+}
+
+/* How large objects may be that are marked in one go: in slices, a batch of them
+ * must not take long. */
+#define PIECE 4096
+#define PIECE_SLICED 64
+
+void nv_mark_prepare(neve_collector *c, bool is_sliced)
 {
     c->old = c->frozen = 0;
-    nv_chunk_each(c->heap, chunk_whiten, c);
     c->heap->marking = true;
-    c->marker.fresh = 0;
+    c->marker = (neve_marker){.piece = is_sliced ? PIECE_SLICED : PIECE, .is_sliced = is_sliced};
     c->mark_edges = 0;
     c->mark_object = NULL;
     c->mark_cursor = 0;
@@ -197,6 +206,12 @@ void nv_mark_begin(neve_collector *c)
     c->mark_room = NV_MARK_STACK;
     c->grey_first = c->grey_last = c->grey_chunk = NULL;
     c->deferred.count = c->untrackable.count = 0;
+}
+
+void nv_mark_begin(neve_collector *c)
+{
+    nv_mark_prepare(c, false);
+    nv_chunk_each(c->heap, whiten_chunk, c);
 }
 
 void nv_mark_roots(neve_collector *c)
@@ -210,12 +225,27 @@ void nv_mark_roots(neve_collector *c)
  * Mark-Sweep Garbage Collection", 2004), few enough to stay in the cache. */
 #define BATCH NEVE_MARK_BATCH
 
+/* Whether an object that was noted in an earlier slice is still there: it may have
+ * been freed since, which cleared its bits, and its memory reused. What became old
+ * there since is live as well, and may be marked. */
+static inline bool is_there(const neve_collector *c, const void *object)
+{
+    return nv_state_get(c->heap, object) >= NV_STATE_OLD;
+}
+
 /* Takes up to BATCH objects off the stack, and asks for the next ones. */
 static size_t take_stack(neve_collector *c, void *batch[BATCH])
 {
     size_t n = c->mark_depth < BATCH ? c->mark_depth : BATCH;
     c->mark_depth -= n;
     memcpy(batch, c->mark_stack + c->mark_depth, n * sizeof *batch);
+    if (c->marker.is_sliced) {
+        size_t there = 0;
+        for (size_t i = 0; i < n; i++)
+            if (is_there(c, batch[i]))
+                batch[there++] = batch[i];
+        n = there;
+    }
     for (size_t i = c->mark_depth; i-- > 0 && i + BATCH > c->mark_depth;)
         __builtin_prefetch(c->mark_stack[i]);
     return n;
@@ -265,6 +295,8 @@ static void mark_batch(neve_collector *c, void *const *batch, size_t n)
         __builtin_prefetch(batch[i]);
     for (size_t i = 0; i < n; i++) {
         size_t cursor = 0;
+        if (c->marker.is_sliced && !nv_is_tracked(c, batch[i]))
+            continue;
         c->host->traverse(c->ctx, batch[i], neve_mark_visit, &c->marker, &cursor);
         if (cursor != 0)
             neve_mark_defer(&c->marker, batch[i]);
@@ -280,6 +312,10 @@ static bool mark_piece(neve_collector *c)
             return false;
         c->mark_object = c->deferred.items[--c->deferred.count];
         c->mark_cursor = 0;
+    }
+    if (c->marker.is_sliced && (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
+        c->mark_object = NULL;
+        return true;
     }
     c->mark_room = 0;
     c->mark_edges++;
@@ -297,12 +333,20 @@ bool nv_mark_step(neve_collector *c, size_t budget)
         void *batch[BATCH];
         if (mark_piece(c))
             continue;
-        size_t n = c->mark_depth > 0 ? take_stack(c, batch) : take_grey(c, batch);
-        if (n == 0)
+        bool has_stack = c->mark_depth > 0;
+        size_t n = has_stack ? take_stack(c, batch) : take_grey(c, batch);
+        if (n == 0 && !has_stack)
             return true;
         mark_batch(c, batch, n);
     }
     return false;
+}
+
+void nv_mark_from(neve_collector *c, void *object)
+{
+    nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    if (chunk != NULL)
+        mark(c, chunk, object);
 }
 
 bool nv_mark_is_white(const neve_collector *c, const void *object)
@@ -337,8 +381,7 @@ static void chunk_suspects(nv_chunk *chunk, void *arg)
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
             if (!nv_is_tracked(s->c, object)) {
-                /* It left the collector's care without being freed. */
-                chunk->state[w].hi &= ~((uint64_t)1 << (granule % 64));
+                neve_collector_forget(s->c, object); /* it left our care without being freed */
                 continue;
             }
             if (!nv_vec_push(s->c->heap, s->into, object))

@@ -19,6 +19,10 @@ bool nv_is_tracked(const neve_collector *c, void *object)
 
 bool neve_gather_add(neve_gather *into, void *object)
 {
+    if (into->into->count >= into->collector->gather_limit) {
+        into->collector->is_partial = true;
+        return false;
+    }
     if (!nv_vec_push(into->collector->heap, into->into, object))
         into->failed = true;
     return !into->failed;
@@ -41,11 +45,19 @@ static bool gather_pool(neve_collector *c, const nv_pool *pool, nv_state state, 
     return true;
 }
 
+/* Takes whole pools until there are enough objects. What is left then stays in
+ * the list of touched pools. */
 static bool gather_touched(neve_collector *c, nv_vec *into)
 {
-    for (size_t i = 0; i < c->heap->touched_count; i++)
+    for (size_t i = 0; i < c->heap->touched_count; i++) {
+        if (into->count >= c->gather_limit) {
+            c->is_partial = true;
+            c->gathered_pools = i;
+            return true;
+        }
         if (!gather_pool(c, c->heap->touched[i], NV_STATE_YOUNG, into))
             return false;
+    }
     for (size_t i = 0; i < c->heap->young_large_count; i++) {
         void *object = c->heap->young_large[i];
         if (object != NULL && nv_state_get(c->heap, object) == NV_STATE_YOUNG &&
@@ -78,6 +90,7 @@ static void gather_middle_chunk(nv_chunk *chunk, void *arg)
 
 neve_status nv_gather(neve_collector *c, int generation, nv_vec *into)
 {
+    c->is_partial = false;
     if (c->host->gather != NULL) {
         neve_gather gather = {.collector = c, .into = into};
         c->host->gather(c->ctx, generation, &gather);
@@ -85,7 +98,7 @@ neve_status nv_gather(neve_collector *c, int generation, nv_vec *into)
     }
     if (!gather_touched(c, into))
         return NEVE_ENOMEM;
-    if (generation > 0) {
+    if (generation > 0 && !c->is_partial) {
         gather_middle g = {.c = c, .into = into};
         nv_chunk_each(c->heap, gather_middle_chunk, &g);
         if (g.failed)
@@ -106,6 +119,28 @@ static void forget_middle(nv_chunk *chunk, void *arg)
 static bool is_young(void *block, void *arg)
 {
     return nv_state_get(arg, block) == NV_STATE_YOUNG;
+}
+
+void nv_touched_take(neve_collector *c, int generation)
+{
+    neve_heap *heap = c->heap;
+    if (!heap->tracks_touched)
+        return;
+    if (!c->is_partial) {
+        nv_touched_reset(c, generation);
+        return;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < heap->touched_count; i++) {
+        nv_pool *pool = heap->touched[i];
+        if (i < c->gathered_pools && pool != heap->current[NEVE_DOMAIN_OBJECT][pool->size_class]) {
+            pool->touched = 0;
+            continue;
+        }
+        heap->touched[kept++] = pool;
+        pool->touched = (uint32_t)kept;
+    }
+    heap->touched_count = kept;
 }
 
 void nv_touched_reset(neve_collector *c, int generation)
@@ -191,10 +226,12 @@ bool nv_holds_objects(const nv_chunk *chunk, unsigned word)
 
 static void forget_chunk(nv_chunk *chunk, void *arg)
 {
-    (void)arg;
+    neve_heap *heap = arg;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-        if ((chunk->state[w].hi | chunk->state[w].lo) != 0 && nv_holds_objects(chunk, w))
+        if ((chunk->state[w].hi | chunk->state[w].lo) != 0 && nv_holds_objects(chunk, w)) {
+            heap->old_objects -= (size_t)__builtin_popcountll(chunk->state[w].hi);
             chunk->state[w] = (nv_state_word){0};
+        }
     chunk->has_middle = false;
 }
 
@@ -259,5 +296,5 @@ void neve_collector_forget(neve_collector *c, void *object)
 
 void neve_collector_forget_all(neve_collector *c)
 {
-    nv_chunk_each(c->heap, forget_chunk, NULL);
+    nv_chunk_each(c->heap, forget_chunk, c->heap);
 }

@@ -24,8 +24,8 @@
 
 #include "platform/os.h"
 
-/* Entries [0, condemned_kept) of the queue: cleared, but still referred to.
- * Entries [condemned_at, count): not cleared yet. Between them: released. */
+#define BATCH ((size_t)64)
+#define KEPT_PASSES 16
 
 /* Releases the objects on which nothing but the collector holds a reference, and
  * those that get free by that. Returns how many are left, in order. The passes
@@ -54,7 +54,7 @@ static size_t release_dropped(neve_collector *c, void **objects, size_t n)
     return n;
 }
 
-void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
+void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_generation)
 {
     if (dead == 0)
         return;
@@ -102,49 +102,42 @@ void nv_reclaim_begin(neve_collector *c, size_t dead, int to_generation)
     c->current.resurrected += revived;
     c->current.collected += still_dead;
     if (still_dead > 0) {
-        memcpy(c->condemned.items + c->condemned.count, objects, still_dead * sizeof(void *));
-        c->condemned.count += still_dead;
+        NV_ASSERT(queue->items.count == 0);
+        memcpy(queue->items.items, objects, still_dead * sizeof(void *));
+        queue->items.count = still_dead;
     }
     /* Last, since it may free: the revived can die right here. */
     if (revived > 0)
         c->host->release(c->ctx, objects + still_dead, revived);
 }
 
-#define BATCH ((size_t)64)
-
 /* Clears the next batch and releases what is then free of other references. */
-static void clear_batch(neve_collector *c)
+static void clear_batch(neve_collector *c, nv_queue *queue)
 {
     uint32_t counts[BATCH];
     void *batch[BATCH];
-    size_t n = c->condemned.count - c->condemned_at;
+    size_t n = queue->items.count - queue->at;
     if (n > BATCH)
         n = BATCH;
-    memcpy(batch, c->condemned.items + c->condemned_at, n * sizeof(void *));
+    memcpy(batch, queue->items.items + queue->at, n * sizeof(void *));
     c->host->clear(c->ctx, batch, n);
     c->host->read_counts(c->ctx, batch, n, counts);
-    c->condemned_at += n;
+    queue->at += n;
     size_t free_now = 0;
     for (size_t i = 0; i < n; i++) {
         if (counts[i] > 1)
-            c->condemned.items[c->condemned_kept++] = batch[i];
+            queue->items.items[queue->kept++] = batch[i];
         else
             batch[free_now++] = batch[i];
     }
     c->host->release(c->ctx, batch, free_now);
 }
 
-/* Releases the kept ones. Mostly one release sets others free, in one order or
- * the other; the rest become old objects again before they are released, and
- * those whose bits are still there afterwards live on: they are referred to, or
- * in a cycle that nothing could break. */
-static void release_kept(neve_collector *c)
+/* What is still referred to after all passes becomes old again before it is
+ * released, and those whose bits are still there afterwards live on: they are
+ * referred to, or in a cycle that nothing could break. */
+static void give_kept_back(neve_collector *c, void **kept, size_t n)
 {
-    void **kept = c->condemned.items;
-    size_t n = release_dropped(c, kept, c->condemned_kept);
-    c->condemned_kept = 0;
-    if (n == 0)
-        return;
     nv_promote(c, kept, n, 2);
     c->host->release(c->ctx, kept, n);
     size_t alive = 0;
@@ -159,17 +152,68 @@ static void release_kept(neve_collector *c)
     }
 }
 
-bool nv_reclaim_step(neve_collector *c, size_t budget)
+/* Looks at the next batch of the kept ones. Mostly one release sets others free, in
+ * one order or the other: the passes change direction, so that chains in either
+ * order take few of them. */
+static void release_kept_batch(neve_collector *c, nv_queue *kept)
 {
-    size_t cleared = 0;
-    while (c->condemned_at < c->condemned.count) {
-        if (cleared >= budget)
-            return false;
-        clear_batch(c);
-        cleared += BATCH;
+    void **items = kept->items.items;
+    bool is_backward = kept->passes % 2 != 0;
+    if (!kept->is_passing) {
+        if (kept->passes >= KEPT_PASSES || (kept->passes > 0 && kept->released == 0)) {
+            size_t first = kept->first, n = kept->end - first;
+            kept->first = kept->end = 0;
+            give_kept_back(c, items + first, n);
+            return;
+        }
+        kept->released = 0;
+        kept->read = kept->write = is_backward ? kept->end : kept->first;
+        kept->is_passing = true;
     }
-    release_kept(c);
-    nv_vec_trim(c->heap, &c->condemned);
-    c->condemned_at = 0;
+    for (size_t i = 0; i < BATCH; i++) {
+        if (kept->read == (is_backward ? kept->first : kept->end)) {
+            if (is_backward)
+                kept->first = kept->write;
+            else
+                kept->end = kept->write;
+            kept->is_passing = false;
+            kept->passes++;
+            return;
+        }
+        void *object = items[is_backward ? --kept->read : kept->read++];
+        uint32_t count;
+        c->host->read_counts(c->ctx, &object, 1, &count);
+        if (count > 1) {
+            items[is_backward ? --kept->write : kept->write++] = object;
+            continue;
+        }
+        kept->released++;
+        c->host->release(c->ctx, &object, 1);
+    }
+}
+
+bool nv_reclaim_step(neve_collector *c, nv_queue *queue, size_t budget)
+{
+    size_t done = 0;
+    for (; queue->at < queue->items.count; done += BATCH) {
+        if (done >= budget)
+            return false;
+        clear_batch(c, queue);
+        if (queue->at == queue->items.count)
+            queue->end = queue->kept;
+    }
+    for (; queue->first < queue->end; done += BATCH) {
+        if (done >= budget)
+            return false;
+        release_kept_batch(c, queue);
+    }
+    nv_vec_trim(c->heap, &queue->items);
+    *queue = (nv_queue){.items = queue->items};
     return true;
+}
+
+void nv_reclaim_drain(neve_collector *c)
+{
+    while (!nv_reclaim_step(c, &c->now, SIZE_MAX) || !nv_reclaim_step(c, &c->later, SIZE_MAX))
+        continue;
 }

@@ -82,7 +82,7 @@ static inline uint32_t index_find(const neve_collector *c, const void *object)
     uintptr_t entry = nv_entry_find(c->heap, object);
     if (entry == 0)
         return 0;
-    const uint32_t *slot = nv_index_slot(entry, object);
+    const uint32_t *slot = nv_index_slot(entry, nv_entry_chunk(entry)->index, object);
     if (slot == NULL)
         return 0;
     uint32_t number = *slot;
@@ -157,9 +157,11 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
  * they were made of. (A hash table is left as it is: see nv_candidate_number.) */
 static void index_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
 {
-    for (size_t i = 0; i < n; i++)
-        *nv_index_slot(nv_entry_find(c->heap, objects[i]), objects[i]) =
+    for (size_t i = 0; i < n; i++) {
+        uintptr_t entry = nv_entry_find(c->heap, objects[i]);
+        *nv_index_slot(entry, nv_entry_chunk(entry)->index, objects[i]) =
             i < dead ? (uint32_t)i + 1 : 0;
+    }
 }
 
 void nv_verify_finish(neve_collector *c)

@@ -139,12 +139,20 @@ static void table_clear(void *table, size_t bytes)
         memset(table, 0, bytes);
 }
 
+static void index_reset(nv_index *index, bool is_arena)
+{
+    if (index == NULL)
+        return;
+    table_clear(index, sizeof *index);
+    index->pools[0].first = is_arena ? NV_INDEX_HEAD : 0;
+}
+
 void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena)
 {
     /* No candidate lies there any more, or yet; the slots have another meaning. */
-    if (chunk->index != NULL && chunk->is_arena != is_arena) {
-        table_clear(chunk->index, sizeof(nv_index));
-        chunk->index->pools[0].first = is_arena ? NV_INDEX_HEAD : 0;
+    if (chunk->is_arena != is_arena) {
+        index_reset(chunk->index, is_arena);
+        index_reset(chunk->suspects, is_arena);
     }
     chunk->is_arena = is_arena;
     entry_store(heap, chunk, (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0));
@@ -157,7 +165,7 @@ void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
     /* An index table exists only inside a verification; it stays in the list
      * of tables to be dropped, so the descriptor may not be reused yet. The
      * callers free no arena then. */
-    NV_ASSERT(chunk->index == NULL);
+    NV_ASSERT(chunk->index == NULL && chunk->suspects == NULL);
     nv_state_word *state = chunk->state;
     nv_mark_word *marks = chunk->marks;
     table_clear(state, NV_CHUNK_WORDS * sizeof(nv_state_word));
@@ -181,6 +189,22 @@ void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *a
     }
 }
 
+nv_chunk *nv_chunk_next(const neve_heap *heap, uintptr_t address)
+{
+    uintptr_t number = (address + NV_CHUNK_BYTES - 1) >> NV_CHUNK_SHIFT;
+    size_t top = number >> NV_LEAF_SHIFT;
+    size_t i = number & (NV_LEAF_ENTRIES - 1);
+    for (; top < heap->root_high; top++, i = 0) {
+        const nv_leaf *leaf = heap->root[top];
+        if (leaf == NULL)
+            continue;
+        for (i = i < leaf->low ? leaf->low : i; i < leaf->high; i++)
+            if (leaf->entries[i] != 0)
+                return nv_entry_chunk(leaf->entries[i]);
+    }
+    return NULL;
+}
+
 bool nv_state_set(neve_heap *heap, void *object, nv_state state)
 {
     nv_chunk *chunk = nv_chunk_find(heap, object);
@@ -199,8 +223,10 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state)
     /* Tables of a forked child are shared with its parent until written. */
     if (word->lo != lo)
         word->lo = lo;
-    if (word->hi != hi)
+    if (word->hi != hi) {
         word->hi = hi;
+        heap->old_objects += (hi & bit) != 0 ? 1 : (size_t)-1;
+    }
     if (state == NV_STATE_MIDDLE && !chunk->has_middle)
         chunk->has_middle = true;
     if (state != NV_STATE_YOUNG && chunk->is_arena) {
@@ -222,6 +248,7 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
     uint64_t low = mask << shift;
     nv_state_word *word = &chunk->state[at];
     if (((word->lo | word->hi) & low) != 0) {
+        heap->old_objects -= (size_t)__builtin_popcountll(word->hi & low);
         word->lo &= ~low;
         word->hi &= ~low;
     }
@@ -232,6 +259,7 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
     uint64_t high = shift == 0 ? 0 : mask >> (64 - shift);
     if (NEVE_UNLIKELY(high != 0)) {
         if (at + 1 < NV_CHUNK_WORDS) {
+            heap->old_objects -= (size_t)__builtin_popcountll(word[1].hi & high);
             word[1].lo &= ~high;
             word[1].hi &= ~high;
             if (heap->marking) {
@@ -241,6 +269,7 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
         } else {
             nv_chunk *next = nv_chunk_find(heap, (const char *)block + 4 * NEVE_GRANULE);
             if (next != NULL) {
+                heap->old_objects -= (size_t)__builtin_popcountll(next->state[0].hi & high);
                 next->state[0].lo &= ~high;
                 next->state[0].hi &= ~high;
                 if (heap->marking) {
@@ -252,31 +281,60 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
     }
 }
 
+/* A table for a chunk; NULL without memory. */
+static nv_index *index_make(neve_heap *heap, const nv_chunk *chunk)
+{
+    nv_index *index = nv_heap_map(heap, page_round(sizeof(nv_index)));
+    if (index != NULL)
+        index->pools[0].first = chunk->is_arena ? NV_INDEX_HEAD : 0;
+    return index;
+}
+
+/* Gives the pool of `object` its slots, if it has none. */
+static uint32_t *slot_ensure(const nv_chunk *chunk, nv_index *index, const void *object)
+{
+    if (chunk->is_arena) {
+        const nv_pool *pool = nv_pool_of(object);
+        unsigned number = nv_pool_number(pool);
+        /* A pool that was given another class in a cycle has no suspects: its
+         * slots, as many as it had, are not used any more. */
+        uint32_t inverse = nv_block_inverse(nv_pool_block_bytes(pool));
+        NV_ASSERT(nv_pool_block_bytes(pool) >= (size_t)1 << NV_INDEX_SHIFT);
+        if (index->pools[number].first == 0) {
+            index->pools[number].inverse = inverse;
+            index->pools[number].first = index->pools[0].first;
+            index->pools[0].first += (uint32_t)(NV_POOL_BYTES / nv_pool_block_bytes(pool));
+        }
+    }
+    return nv_index_slot((uintptr_t)chunk | (chunk->is_arena ? NV_ENTRY_ARENA : 0), index, object);
+}
+
 uint32_t *nv_index_ensure(neve_heap *heap, void *object)
 {
     nv_chunk *chunk = nv_chunk_ensure(heap, object);
     if (chunk == NULL)
         return NULL;
     if (chunk->index == NULL) {
-        chunk->index = nv_heap_map(heap, page_round(sizeof(nv_index)));
+        chunk->index = index_make(heap, chunk);
         if (chunk->index == NULL)
             return NULL;
-        chunk->index->pools[0].first = chunk->is_arena ? NV_INDEX_HEAD : 0;
         chunk->next_indexed = heap->indexed;
         heap->indexed = chunk;
     }
-    if (chunk->is_arena) {
-        const nv_pool *pool = nv_pool_of(object);
-        unsigned number = nv_pool_number(pool);
-        nv_index *index = chunk->index;
-        if (index->pools[number].first == 0) {
-            NV_ASSERT(nv_pool_block_bytes(pool) >= (size_t)1 << NV_INDEX_SHIFT);
-            index->pools[number].inverse = nv_block_inverse(nv_pool_block_bytes(pool));
-            index->pools[number].first = index->pools[0].first;
-            index->pools[0].first += pool->capacity;
-        }
-    }
-    return nv_index_slot(nv_entry_find(heap, object), object);
+    return slot_ensure(chunk, chunk->index, object);
+}
+
+uint32_t *nv_suspect_ensure(neve_heap *heap, nv_chunk *chunk, void *object)
+{
+    if (chunk->suspects == NULL)
+        chunk->suspects = index_make(heap, chunk);
+    return chunk->suspects == NULL ? NULL : slot_ensure(chunk, chunk->suspects, object);
+}
+
+void nv_suspects_drop(neve_heap *heap, nv_chunk *chunk)
+{
+    nv_heap_unmap(heap, chunk->suspects, page_round(sizeof(nv_index)));
+    chunk->suspects = NULL;
 }
 
 void nv_index_drop(neve_heap *heap)
@@ -290,9 +348,14 @@ void nv_index_drop(neve_heap *heap)
     }
 }
 
-void nv_marks_drop(neve_heap *heap)
+void nv_marks_drop_slab(nv_slab *slab)
 {
     size_t marks = page_round(NV_CHUNK_WORDS * sizeof(nv_mark_word));
+    nv_os_discard(slab->marks, NV_SLAB_CHUNKS * marks);
+}
+
+void nv_marks_drop(neve_heap *heap)
+{
     for (nv_slab *slab = heap->slabs; slab != NULL; slab = slab->next)
-        nv_os_discard(slab->marks, NV_SLAB_CHUNKS * marks);
+        nv_marks_drop_slab(slab);
 }

@@ -153,7 +153,8 @@ typedef struct nv_chunk {
     nv_state_word *state;       /* NV_CHUNK_WORDS entries */
     nv_mark_word *marks;        /* NV_CHUNK_WORDS entries, meaningful during a marking */
     struct nv_chunk *next_grey; /* see collect/mark.c */
-    nv_index *index;            /* or NULL */
+    nv_index *index;            /* of a large verification, or NULL */
+    nv_index *suspects;         /* of a cycle that is under way (collect/filter.c), or NULL */
     struct nv_chunk *next_indexed;
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
@@ -224,6 +225,7 @@ struct neve_heap {
     size_t touched_count, touched_capacity;
     bool tracks_touched; /* set by a collector whose host does not gather */
     bool marking;        /* the mark tables are live: freeing clears them too */
+    size_t old_objects;  /* states that are old or permanent */
 
     neve_large_allocator large;
     nv_large *large_slots; /* open addressing, linear probing */
@@ -284,6 +286,8 @@ nv_chunk *nv_chunk_ensure(neve_heap *heap, const void *address);
 void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena);
 /* Takes the descriptor out of the table, its bits with it. */
 void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk);
+/* The first chunk at `address` or behind it; NULL: there is none. */
+nv_chunk *nv_chunk_next(const neve_heap *heap, uintptr_t address);
 /* Calls `visit` for each chunk, in address order. */
 void nv_chunk_each(const neve_heap *heap, void (*visit)(nv_chunk *chunk, void *arg), void *arg);
 
@@ -325,12 +329,11 @@ static inline unsigned nv_block_number(size_t offset, uint32_t inverse)
     return (unsigned)((uint64_t)offset * inverse >> 26);
 }
 
-/* The slot of the candidate at `object` in the index of the chunk that the entry
- * names; NULL if there is none. In an arena no other object has the same slot,
- * elsewhere a leaf in the same 32 bytes has. */
-static inline uint32_t *nv_index_slot(uintptr_t entry, const void *object)
+/* The slot of `object` in `index`, a table of the chunk that the entry names; NULL
+ * if there is none. In an arena no other object has the same slot, elsewhere a
+ * leaf in the same 32 bytes has. */
+static inline uint32_t *nv_index_slot(uintptr_t entry, nv_index *index, const void *object)
 {
-    nv_index *index = nv_entry_chunk(entry)->index;
     uintptr_t address = (uintptr_t)object & (NV_CHUNK_BYTES - 1);
     if (NEVE_UNLIKELY(index == NULL))
         return NULL;
@@ -343,11 +346,16 @@ static inline uint32_t *nv_index_slot(uintptr_t entry, const void *object)
     return &index->slots[first + nv_block_number(address & (NV_POOL_BYTES - 1),
                                                  index->pools[number].inverse)];
 }
-/* The same, made if need be; NULL without memory. */
+/* The same in the chunk's table for a verification, or for a cycle: made if need
+ * be; NULL without memory. */
 uint32_t *nv_index_ensure(neve_heap *heap, void *object);
-/* Gives all index tables back; all mark tables. */
+uint32_t *nv_suspect_ensure(neve_heap *heap, nv_chunk *chunk, void *object);
+/* Gives the chunk's table for a cycle back. */
+void nv_suspects_drop(neve_heap *heap, nv_chunk *chunk);
+/* Gives all tables of a verification back; all mark tables; those of one slab. */
 void nv_index_drop(neve_heap *heap);
 void nv_marks_drop(neve_heap *heap);
+void nv_marks_drop_slab(nv_slab *slab);
 
 /* Mappings that count as side tables and obey neve_heap_fail_alloc_at. */
 void *nv_heap_map(neve_heap *heap, size_t bytes);

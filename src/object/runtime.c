@@ -136,6 +136,12 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
     return nv_weakrefs_clear_batch(ctx, objects, n, pass, ran_code);
 }
 
+static void host_visit_weakrefs(void *ctx, void *object, neve_visit_fn visit, void *arg)
+{
+    if ((((neve_object *)object)->flags & NV_OBJECT_WEAKREFS) != 0)
+        nv_weakrefs_visit(ctx, object, visit, arg);
+}
+
 static void host_finalize(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     for (size_t i = 0; i < n; i++)
@@ -170,6 +176,7 @@ static const neve_host native_host = {
     .promote = host_promote,
     .condemn = host_condemn,
     .clear_weakrefs = host_clear_weakrefs,
+    .visit_weakrefs = host_visit_weakrefs,
     .finalize = host_finalize,
     .report_uncollectable = host_report_uncollectable,
 };
@@ -235,6 +242,8 @@ neve_collector *neve_runtime_collector(neve_runtime *runtime)
 
 void neve_runtime_after_fork_child(neve_runtime *runtime)
 {
+    /* The cycle's tables would be copied page by page as it goes on. */
+    neve_collector_after_fork_child(runtime->collector);
     neve_heap_after_fork_child(runtime->heap);
 }
 

@@ -214,6 +214,14 @@ size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size
     return run_callbacks(runtime, list);
 }
 
+void nv_weakrefs_visit(neve_runtime *runtime, neve_object *referent, neve_visit_fn visit, void *arg)
+{
+    const nv_weakref_entry *entry = table_find(&runtime->weakrefs, referent);
+    for (nv_weakref *at = entry == NULL ? NULL : entry->first; at != NULL; at = at->next)
+        if (at->callback != NULL)
+            (void)visit(&at->base, arg);
+}
+
 /* ---- the type ---- */
 
 static void weakref_traverse(neve_object *object, neve_visit_fn visit, void *arg, size_t *cursor)

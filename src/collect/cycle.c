@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cycle of the incremental mode: everything that is garbage in the old generation
+ * when it begins is reclaimed when it ends, by slices between which the mutator
+ * runs (invariant 3; docs/collector.md has the proof).
+ *
+ *   whiten          every old object is white; what gets old later is not
+ *   mark            white objects that the host's roots reach stop being white
+ *   count, subtract, rescue, number, group
+ *                   filter.c: what is white and looks alive stops being white; the
+ *                   rest falls into groups
+ *   verify          groups are verified exactly, a batch at a time, each in one go,
+ *                   and the dead are reclaimed up to the point where the mutator
+ *                   may run on; a queue of them is cleared before the next batch
+ *   end             the tables go back, a piece at a time
+ *
+ * What makes it right although the mutator runs: freeing a block clears its bits
+ * (invariant 5), so nothing that was noted in an earlier slice is used without a
+ * look at its bits; and only the verification decides (invariant 2).
+ */
+#include "collect_internal.h"
+
+#include "platform/os.h"
+
+/* References per quantum, between two looks at the clock. */
+#define QUANTUM 512u
+/* So many candidates per verification at most, unless one group is larger. */
+#define VERIFY_OBJECTS 1024u
+/* Large mappings go back to the system in pieces of this size. */
+#define RELEASE_BYTES ((size_t)256 << 10)
+
+void nv_cycle_begin(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    NV_ASSERT(cycle->phase == NV_CYCLE_IDLE);
+    nv_mark_prepare(c, true);
+    cycle->phase = NV_CYCLE_WHITEN;
+    cycle->has_rescanned = false;
+    cycle->chunk = 0;
+    cycle->word = 0;
+    cycle->count = cycle->at = cycle->cursor = 0;
+    cycle->suspects.count = 0;
+    cycle->nominated = cycle->alive = 0;
+    cycle->released_bytes = 0;
+    cycle->spent_ns = 0;
+    cycle->start_ns = nv_os_now_ns();
+    cycle->sum = (neve_collection){.generation = 2, .start_ns = cycle->start_ns};
+    cycle->population = c->heap->old_objects;
+    cycle->promoted = 0;
+    cycle->changes = 0;
+}
+
+static bool whiten_next(neve_collector *c)
+{
+    nv_chunk *chunk = nv_chunk_next(c->heap, c->cycle.chunk);
+    if (chunk == NULL) {
+        nv_mark_roots(c);
+        return true;
+    }
+    nv_mark_whiten(c, chunk);
+    c->cycle.chunk = chunk->base + NV_CHUNK_BYTES;
+    return false;
+}
+
+/* Those that need not be tracked leave while what was found out about them holds. */
+static void untrack_marked(neve_collector *c)
+{
+    if (c->untrackable.count == 0)
+        return;
+    if (c->host->untrack != NULL)
+        c->host->untrack(c->ctx, c->untrackable.items, c->untrackable.count, true);
+    c->untrackable.count = 0;
+}
+
+static bool mark_next(neve_collector *c)
+{
+    bool is_done = nv_mark_step(c, QUANTUM);
+    untrack_marked(c);
+    if (!is_done)
+        return false;
+    if (!c->cycle.has_rescanned) {
+        /* What the mutator has hung on the roots since. */
+        c->cycle.has_rescanned = true;
+        nv_mark_roots(c);
+        return false;
+    }
+    c->cycle.chunk = 0;
+    return true;
+}
+
+static bool rescue_next(neve_collector *c)
+{
+    bool is_done = nv_filter_rescue(c);
+    untrack_marked(c);
+    return is_done;
+}
+
+static bool verify_next(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (!nv_filter_take(c, VERIFY_OBJECTS))
+        return true;
+    if (nv_collect_candidates(c, &c->later, NV_SLICE) != NEVE_OK)
+        c->failed++; /* these stay old, and the next cycle finds them */
+    else
+        cycle->alive += c->survivors;
+    nv_verify_finish(c);
+    c->candidates.count = 0;
+    return false;
+}
+
+static bool end_suspects_next(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    nv_chunk *chunk = nv_chunk_next(c->heap, cycle->chunk);
+    if (chunk == NULL)
+        return true;
+    if (chunk->suspects != NULL)
+        nv_suspects_drop(c->heap, chunk);
+    cycle->chunk = chunk->base + NV_CHUNK_BYTES;
+    return false;
+}
+
+/* Gives the pages back before the mapping, so that no call takes long. */
+static bool end_groups_next(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    size_t bytes = cycle->link_bytes, at = cycle->released_bytes;
+    if (cycle->parent != NULL && at < bytes) {
+        size_t piece = bytes - at < RELEASE_BYTES ? bytes - at : RELEASE_BYTES;
+        nv_os_discard((char *)cycle->parent + at, piece);
+        if (cycle->ring != NULL)
+            nv_os_discard((char *)cycle->ring + at, piece);
+        cycle->released_bytes += piece;
+        return false;
+    }
+    nv_heap_unmap(c->heap, cycle->parent, bytes);
+    nv_heap_unmap(c->heap, cycle->ring, bytes);
+    cycle->parent = cycle->ring = NULL;
+    cycle->link_bytes = 0;
+    nv_vec_trim(c->heap, &cycle->suspects);
+    nv_vec_trim(c->heap, &c->candidates);
+    nv_vec_trim(c->heap, &c->deferred);
+    nv_vec_trim(c->heap, &c->untrackable);
+    c->heap->marking = false;
+    c->mark_object = NULL;
+    cycle->slab = c->heap->slabs;
+    return true;
+}
+
+static bool end_marks_next(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (cycle->slab == NULL)
+        return true;
+    nv_marks_drop_slab(cycle->slab);
+    cycle->slab = cycle->slab->next;
+    return false;
+}
+
+static void add_up(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->stats.cycles++;
+    cycle->stats.suspects = cycle->nominated;
+    /* Of the suspects those that were not found dead, at the latest by verifying. */
+    size_t dead = cycle->sum.collected;
+    cycle->stats.false_suspects = dead < cycle->nominated ? cycle->nominated - dead : 0;
+    neve_generation_stats *stats = &c->stats[2];
+    stats->collections++;
+    stats->collected += cycle->sum.collected;
+    stats->uncollectable += cycle->sum.uncollectable;
+    stats->time_ns += cycle->spent_ns;
+    c->long_lived_total = c->heap->old_objects;
+    c->long_lived_pending = 0;
+    c->current.ended_cycle = true;
+}
+
+/* A quantum of work: some 10 microseconds, but for what cannot be split (the roots,
+ * one group, one object that its host cannot traverse in pieces). */
+static void quantum(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    neve_status status = NEVE_OK;
+    bool is_over = false;
+    if (c->later.items.count > 0) {
+        nv_reclaim_step(c, &c->later, 1);
+        return;
+    }
+    switch (cycle->phase) {
+    case NV_CYCLE_IDLE:
+        return;
+    case NV_CYCLE_WHITEN:
+        is_over = whiten_next(c);
+        break;
+    case NV_CYCLE_MARK:
+        is_over = mark_next(c);
+        break;
+    case NV_CYCLE_COUNT:
+        is_over = nv_filter_count(c, &status);
+        break;
+    case NV_CYCLE_SUBTRACT:
+        is_over = nv_filter_subtract(c);
+        break;
+    case NV_CYCLE_RESCUE:
+        is_over = rescue_next(c);
+        break;
+    case NV_CYCLE_NUMBER:
+        is_over = nv_filter_number(c, &status);
+        break;
+    case NV_CYCLE_GROUP:
+        is_over = nv_filter_group(c);
+        break;
+    case NV_CYCLE_VERIFY:
+        is_over = verify_next(c);
+        if (is_over)
+            cycle->chunk = 0;
+        break;
+    case NV_CYCLE_END_SUSPECTS:
+        is_over = end_suspects_next(c);
+        break;
+    case NV_CYCLE_END_GROUPS:
+        is_over = end_groups_next(c);
+        break;
+    case NV_CYCLE_END_MARKS:
+        is_over = end_marks_next(c);
+        if (is_over) {
+            cycle->phase = NV_CYCLE_IDLE;
+            return;
+        }
+        break;
+    }
+    if (status != NEVE_OK) {
+        c->failed++;
+        nv_cycle_abandon(c);
+    } else if (is_over) {
+        cycle->phase++;
+    }
+}
+
+void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
+{
+    nv_cycle *cycle = &c->cycle;
+    bool was_running = cycle->phase != NV_CYCLE_IDLE;
+    uint64_t abandoned = cycle->stats.abandoned;
+    if (!was_running && c->later.items.count == 0)
+        return;
+    uint64_t start_ns = nv_os_now_ns(), now_ns = start_ns;
+    neve_collection before = c->current;
+    c->current.collected = c->current.uncollectable = 0;
+    if (c->host->begin != NULL)
+        c->host->begin(c->ctx, 2, true);
+    do {
+        quantum(c);
+        now_ns = nv_os_now_ns();
+    } while (now_ns < deadline_ns && (cycle->phase != NV_CYCLE_IDLE || c->later.items.count > 0));
+
+    uint64_t spent_ns = now_ns - start_ns;
+    cycle->spent_ns += spent_ns;
+    cycle->stats.slices++;
+    cycle->stats.time_ns += spent_ns;
+    if (cycle->stats.longest_slice_ns < spent_ns)
+        cycle->stats.longest_slice_ns = spent_ns;
+    cycle->sum.collected += c->current.collected;
+    cycle->sum.uncollectable += c->current.uncollectable;
+    cycle->stats.collected += c->current.collected;
+    c->current.cycle_collected = c->current.collected;
+    c->current.cycle_uncollectable = c->current.uncollectable;
+    c->current.collected += before.collected;
+    c->current.uncollectable += before.uncollectable;
+    if (was_running && cycle->phase == NV_CYCLE_IDLE && cycle->stats.abandoned == abandoned) {
+        add_up(c);
+        nv_pace_cycle_ended(c, now_ns);
+    }
+}
+
+void nv_cycle_abandon(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (cycle->phase == NV_CYCLE_IDLE)
+        return;
+    cycle->chunk = 0;
+    while (!end_suspects_next(c))
+        continue;
+    cycle->released_bytes = cycle->link_bytes;
+    end_groups_next(c);
+    nv_marks_drop(c->heap);
+    cycle->phase = NV_CYCLE_IDLE;
+    cycle->stats.abandoned++;
+    cycle->changes = 1; /* its garbage is still there */
+    cycle->low = c->heap->old_objects;
+}
+
+void neve_collector_after_fork_child(neve_collector *c)
+{
+    /* A finalizer may fork: then the slice goes on here as in the parent. */
+    if (!c->is_collecting)
+        nv_cycle_abandon(c);
+}

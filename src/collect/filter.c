@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a cycle does between marking and verifying: of the suspects, the old
+ * objects that the marking did not reach, most are live and were missed for want
+ * of a root or because the mutator moved a reference; the rest is garbage. A trial
+ * deletion in slices sorts the live ones out, a union-find joins the others to
+ * groups that can be verified one by one.
+ *
+ * The set of suspects is no list: an object is one while its white bit is set and
+ * its state is old. So a suspect that is freed is none from then on (invariant 5),
+ * nor is what comes to lie at its address. Each suspect has a slot in its chunk's
+ * table: first for gc_refs, then for its number plus one.
+ *
+ * The mutator runs between slices, so counts and references are of different
+ * times, and the outcome may be wrong in both directions. Both are harmless:
+ *   - a live object that looks dead is verified, at a cost;
+ *   - a dead one that looks alive waits for the next cycle. This cannot happen to
+ *     what was dead when the cycle began: its count and all references to it, which
+ *     come from suspects, stay as they are, so that its gc_refs come to zero; and
+ *     nothing that has been alive since refers to it (invariant 3).
+ */
+#include "collect_internal.h"
+
+/* A traversal asks how much it has done after so many references. */
+#define PIECE 1024u
+#define BATCH NV_CYCLE_BATCH
+#define REFS_HELD UINT32_MAX
+
+/* The slot of a suspect, or NULL. */
+static inline uint32_t *slot_of(const neve_collector *c, const void *object)
+{
+    uintptr_t entry = nv_entry_find(c->heap, object);
+    if (entry == 0)
+        return NULL;
+    const nv_chunk *chunk = nv_entry_chunk(entry);
+    unsigned granule = nv_granule(object);
+    if ((chunk->marks[granule / 64].white >> (granule % 64) & 1) == 0)
+        return NULL;
+    return nv_index_slot(entry, chunk->suspects, object);
+}
+
+static inline bool is_suspect(const neve_collector *c, const void *object)
+{
+    return nv_mark_is_white(c, object) && nv_state_get(c->heap, object) == NV_STATE_OLD;
+}
+
+/* The next suspects, in address order, of one chunk at most: none may be found
+ * there. False: that was the last chunk. */
+static bool take_suspects(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->count = cycle->at = cycle->cursor = 0;
+    nv_chunk *chunk = nv_chunk_next(c->heap, cycle->chunk);
+    if (chunk == NULL)
+        return false;
+    if (chunk->base != cycle->chunk) {
+        cycle->chunk = chunk->base;
+        cycle->word = 0;
+    }
+    unsigned w = cycle->word;
+    for (; w < NV_CHUNK_WORDS && cycle->count + 64 <= BATCH; w++) {
+        uint64_t bits = chunk->marks[w].white;
+        if (bits == 0)
+            continue;
+        for (bits &= chunk->state[w].hi & ~chunk->state[w].lo; bits != 0; bits &= bits - 1) {
+            unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
+            void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
+            __builtin_prefetch(object);
+            cycle->batch[cycle->count++] = object;
+        }
+    }
+    cycle->word = w;
+    if (w == NV_CHUNK_WORDS) {
+        cycle->chunk = chunk->base + NV_CHUNK_BYTES;
+        cycle->word = 0;
+    }
+    return true;
+}
+
+static void rewind_suspects(nv_cycle *cycle)
+{
+    cycle->chunk = 0;
+    cycle->word = 0;
+    cycle->count = cycle->at = cycle->cursor = 0;
+}
+
+/* Goes on with the references of `object`, from cycle->cursor: a piece of them.
+ * True: that was the last. */
+static bool visit_piece(neve_collector *c, void *object, neve_visit_fn visit)
+{
+    nv_cycle *cycle = &c->cycle;
+    neve_edges edges = {.stride = 0};
+    if (c->host->edges != NULL)
+        c->host->edges(c->ctx, &object, 1, &edges);
+    if (edges.stride == 0) {
+        c->host->traverse(c->ctx, object, visit, c, &cycle->cursor);
+        return cycle->cursor == 0;
+    }
+    /* It may have shrunk since the last slice. */
+    size_t at = cycle->cursor < edges.count ? cycle->cursor : edges.count;
+    size_t end = edges.count - at > PIECE ? at + PIECE : edges.count;
+    for (size_t i = at; i < end; i++)
+        if (edges.items[i * edges.stride] != NULL)
+            visit(edges.items[i * edges.stride], c);
+    cycle->cursor = end < edges.count ? end : 0;
+    return cycle->cursor == 0;
+}
+
+/* ---- gc_refs of the suspects ---- */
+
+bool nv_filter_count(neve_collector *c, neve_status *status)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (!take_suspects(c)) {
+        rewind_suspects(cycle);
+        return true;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < cycle->count; i++) {
+        void *object = cycle->batch[i];
+        if (nv_is_tracked(c, object)) {
+            cycle->batch[n++] = object;
+        } else { /* it left our care without being freed */
+            nv_mark_blacken(c, object);
+            neve_collector_forget(c, object);
+        }
+    }
+    uint32_t counts[BATCH];
+    c->host->read_counts(c->ctx, cycle->batch, n, counts);
+    for (size_t i = 0; i < n; i++) {
+        void *object = cycle->batch[i];
+        uint32_t *slot = nv_suspect_ensure(c->heap, nv_chunk_find(c->heap, object), object);
+        if (slot == NULL) {
+            *status = NEVE_ENOMEM;
+            return true;
+        }
+        *slot = counts[i] == NEVE_COUNT_HELD ? REFS_HELD : counts[i];
+    }
+    cycle->nominated += n;
+    return false;
+}
+
+static int visit_subtract(void *object, void *arg)
+{
+    uint32_t *slot = slot_of(arg, object);
+    if (slot != NULL && *slot != 0 && *slot != REFS_HELD)
+        --*slot;
+    return 0;
+}
+
+bool nv_filter_subtract(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (cycle->at == cycle->count && !take_suspects(c)) {
+        rewind_suspects(cycle);
+        return true;
+    }
+    for (unsigned done = 0; cycle->at < cycle->count && done < 32; done++) {
+        void *object = cycle->batch[cycle->at];
+        /* It may have died since it was taken; and what was visited in part may
+         * have become another object. */
+        if (!is_suspect(c, object) || !nv_is_tracked(c, object)) {
+            cycle->cursor = 0;
+            cycle->at++;
+            continue;
+        }
+        if (!visit_piece(c, object, visit_subtract))
+            return false;
+        cycle->at++;
+    }
+    return false;
+}
+
+bool nv_filter_rescue(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (!nv_mark_step(c, PIECE))
+        return false;
+    if (!take_suspects(c)) {
+        rewind_suspects(cycle);
+        return true;
+    }
+    for (size_t i = 0; i < cycle->count; i++) {
+        const uint32_t *slot = slot_of(c, cycle->batch[i]);
+        /* One without a slot became a suspect after the others were counted. */
+        if (slot == NULL || *slot != 0)
+            nv_mark_from(c, cycle->batch[i]);
+    }
+    cycle->count = 0;
+    return false;
+}
+
+/* ---- groups ---- */
+
+bool nv_filter_number(neve_collector *c, neve_status *status)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (take_suspects(c)) {
+        for (size_t i = 0; i < cycle->count; i++) {
+            void *object = cycle->batch[i];
+            uint32_t *slot = slot_of(c, object);
+            if (slot == NULL)
+                continue;
+            if (cycle->suspects.count >= UINT32_MAX - 1 ||
+                !nv_vec_push(c->heap, &cycle->suspects, object)) {
+                *status = NEVE_ENOMEM;
+                return true;
+            }
+            *slot = (uint32_t)cycle->suspects.count;
+        }
+        return false;
+    }
+    rewind_suspects(cycle);
+    cycle->next = 0;
+    size_t n = cycle->suspects.count;
+    if (n == 0)
+        return true;
+    cycle->link_bytes = (n * sizeof(uint32_t) + 65535) & ~(size_t)65535;
+    cycle->parent = nv_heap_map(c->heap, cycle->link_bytes);
+    cycle->ring = nv_heap_map(c->heap, cycle->link_bytes);
+    if (cycle->parent == NULL || cycle->ring == NULL)
+        *status = NEVE_ENOMEM;
+    return true;
+}
+
+static uint32_t root_of(nv_cycle *cycle, uint32_t i)
+{
+    while (cycle->parent[i] != 0) {
+        uint32_t parent = cycle->parent[i] - 1;
+        if (cycle->parent[parent] != 0)
+            cycle->parent[i] = cycle->parent[parent];
+        i = parent;
+    }
+    return i;
+}
+
+static uint32_t after(const nv_cycle *cycle, uint32_t i)
+{
+    return cycle->ring[i] == 0 ? i : cycle->ring[i] - 1;
+}
+
+/* Joins two groups: their trees (Tarjan's union-find; halving paths, and the tree of
+ * the younger root below the other, which suits the order of addresses), and their
+ * rings, of which two become one by exchanging two links. */
+static void join(nv_cycle *cycle, uint32_t a, uint32_t b)
+{
+    uint32_t root_a = root_of(cycle, a), root_b = root_of(cycle, b);
+    if (root_a == root_b)
+        return;
+    if (root_a < root_b)
+        cycle->parent[root_b] = root_a + 1;
+    else
+        cycle->parent[root_a] = root_b + 1;
+    uint32_t next = after(cycle, root_a);
+    cycle->ring[root_a] = after(cycle, root_b) + 1;
+    cycle->ring[root_b] = next + 1;
+}
+
+static int visit_join(void *object, void *arg)
+{
+    neve_collector *c = arg;
+    const uint32_t *slot = slot_of(c, object);
+    if (slot != NULL && *slot != 0)
+        join(&c->cycle, (uint32_t)c->cycle.next, *slot - 1);
+    return 0;
+}
+
+bool nv_filter_group(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    for (unsigned done = 0; done < 32; done++) {
+        if (cycle->next == cycle->suspects.count) {
+            cycle->next = 0;
+            return true;
+        }
+        void *object = cycle->suspects.items[cycle->next];
+        if (!is_suspect(c, object) || !nv_is_tracked(c, object)) {
+            cycle->cursor = 0;
+            cycle->next++;
+            continue;
+        }
+        if (cycle->cursor == 0 && c->host->visit_weakrefs != NULL)
+            c->host->visit_weakrefs(c->ctx, object, visit_join, c);
+        if (!visit_piece(c, object, visit_join))
+            return false;
+        cycle->next++;
+    }
+    return false;
+}
+
+bool nv_filter_take(neve_collector *c, size_t n)
+{
+    nv_cycle *cycle = &c->cycle;
+    c->candidates.count = 0;
+    for (; cycle->next < cycle->suspects.count && c->candidates.count < n; cycle->next++) {
+        uint32_t first = (uint32_t)cycle->next;
+        if (!is_suspect(c, cycle->suspects.items[first]))
+            continue; /* of a group that was taken already, or dead by its count */
+        size_t before = c->candidates.count;
+        uint32_t i = first;
+        do {
+            void *object = cycle->suspects.items[i];
+            i = after(cycle, i);
+            if (!is_suspect(c, object))
+                continue;
+            nv_mark_blacken(c, object);
+            /* Without memory it stays old, and the next cycle finds it. */
+            if (nv_is_tracked(c, object) && !nv_vec_push(c->heap, &c->candidates, object))
+                c->failed++;
+        } while (i != first);
+        size_t size = c->candidates.count - before;
+        if (cycle->stats.largest_group < size)
+            cycle->stats.largest_group = size;
+    }
+    return c->candidates.count > 0;
+}
