@@ -260,3 +260,16 @@ void nvpy_takeover_leave(void)
     Py_CLEAR(nvpy.own_callbacks);
     nvpy.interp = NULL;
 }
+
+bool nvpy_takeover_step(unsigned budget_us)
+{
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    if (gc->collecting)
+        return false;
+    /* As during a collection of the interpreter's: none nests in a finalizer. */
+    gc->collecting = 1;
+    bool has_more = neve_step(nvpy.collector, budget_us);
+    gc->collecting = 0;
+    nvpy_timer_note_slice();
+    return has_more;
+}
