@@ -28,6 +28,7 @@
 #define NVPY_NEVE_PYTHON_H
 
 #include "compat/compat.h"
+#include "compat/compat_pending.h"
 #include "neve/collect.h"
 #include "neve/heap.h"
 #include "neve/observe.h"

@@ -35,6 +35,7 @@ static struct {
     bool is_forking;      /* between the hooks around os.fork() */
     bool is_prepared;     /* the hooks of fork and exit are in place, for good */
     uint64_t slices;      /* that ran because the timer asked for them */
+    PyInterpreterState *interp;
     pthread_t thread;
 
     pthread_mutex_t lock; /* guards is_ending; never held while anything else is waited for */
@@ -52,8 +53,7 @@ static int on_request(void *unused)
     (void)unused;
     __atomic_store_n(&timer.is_outstanding, false, __ATOMIC_RELEASE);
     /* Since the request was made the program may have uninstalled Neve or
-     * switched off automatic collection, and 3.11 may hand the request to a
-     * sub-interpreter. */
+     * switched off automatic collection. */
     if (timer.interval_ms == 0 || !nvpy_is_ours() || !PyGC_IsEnabled() ||
         nvpy_gc(nvpy.interp)->collecting)
         return 0;
@@ -71,8 +71,9 @@ static void tick(void)
     if (__atomic_exchange_n(&timer.seen, slices, __ATOMIC_ACQ_REL) != slices)
         return;
     if (__atomic_exchange_n(&timer.is_outstanding, true, __ATOMIC_ACQ_REL))
-        return;
-    if (Py_AddPendingCall(on_request, NULL) != 0) /* the queue is full: at the next tick */
+        nvpy_compat_remind_main_thread(timer.interp);
+    else if (nvpy_compat_ask_main_thread(timer.interp, on_request) != 0)
+        /* The queue is full: at the next tick. */
         __atomic_store_n(&timer.is_outstanding, false, __ATOMIC_RELEASE);
 }
 
@@ -197,7 +198,8 @@ static PyObject *after_fork(PyObject *self, PyObject *unused)
     (void)unused;
     timer.is_forking = false;
     if (timer.interval_ms != 0)
-        Py_AddPendingCall(on_restart, NULL); /* or the next slice starts it, if the queue is full */
+        /* If the queue is full, the next slice starts it. */
+        nvpy_compat_ask_main_thread(timer.interp, on_restart);
     Py_RETURN_NONE;
 }
 
@@ -286,6 +288,7 @@ void nvpy_timer_start(uint32_t interval_ms)
         return;
     }
     timer.interval_ms = interval_ms;
+    timer.interp = nvpy.interp;
     start_if_wanted();
 }
 
