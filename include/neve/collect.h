@@ -111,9 +111,9 @@ NEVE_API neve_status neve_collect_due(neve_collector *collector, int generation,
 
 /* Incremental mode, for idle time (between two requests, say): goes on with the
  * cycle for about `budget_us` microseconds, or begins one if the old generation
- * has changed since the last. True: there is more to do. Always false in the
- * other modes and inside a collection. */
-NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us);
+ * has changed since the last; `result` (may be NULL) is what that did. True: there
+ * is more to do. Always false in the other modes and inside a collection. */
+NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us, neve_collection *result);
 
 /* Changes the mode; abandons a cycle that is under way, whose garbage is found by
  * the next one or by a full collection. NEVE_EBUSY inside a collection. */

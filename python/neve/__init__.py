@@ -14,8 +14,8 @@ refusing an interpreter that no extension was built for.  All work is done by th
 ``_neve``.
 
 Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the package is installed),
-``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``), ``NEVE_GC_STRESS=1``
-(testing: collect as often as possible).
+``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``), ``NEVE_TIMER_MS`` (of
+``timer_ms``), ``NEVE_GC_STRESS=1`` (testing: collect as often as possible).
 """
 
 # This file must parse, and stay cheap to import, on any Python: it is what tells the users of a
@@ -23,15 +23,19 @@ Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the pac
 import os as _os
 import sys as _sys
 
-__all__ = ["install", "uninstall", "is_installed", "stats", "freeze", "unfreeze"]
+__all__ = ["install", "uninstall", "is_installed", "step", "stats", "freeze", "unfreeze"]
 
-#: The collectors that exist, the default first.
-_MODES = ("generational",)
-_PLANNED_MODES = ("incremental", "snapshot")
+#: The collectors that exist, and the one that nobody has to choose.
+_MODES = ("generational", "incremental")
+_PLANNED_MODES = ("snapshot",)
+_DEFAULT_MODE = "generational"
 _DEFAULT_PAUSE_US = 500
 _MAX_PAUSE_US = 60 * 1000 * 1000
+#: 0: no timer.
+_DEFAULT_TIMER_MS = 0
+_MAX_TIMER_MS = 24 * 60 * 60 * 1000
 
-_settings = None  # what Neve was last installed with: mode, pause_us, stress
+_settings = None  # what Neve was last installed with: mode, pause_us, timer_ms, stress
 
 
 def _no_extension():
@@ -100,7 +104,7 @@ from . import _neve  # noqa: E402
 def _chosen_mode(mode):
     source = ""
     if mode is None:
-        mode = _os.environ.get("NEVE_MODE") or _MODES[0]
+        mode = _os.environ.get("NEVE_MODE") or _DEFAULT_MODE
         source = "NEVE_MODE: "
     if mode in _MODES:
         return mode
@@ -110,23 +114,36 @@ def _chosen_mode(mode):
     raise ValueError("%sunknown mode %r: choose %s" % (source, mode, " or ".join(_MODES)))
 
 
-def _chosen_pause(pause_us):
-    source = "pause_us"
-    if pause_us is None:
-        pause_us = _os.environ.get("NEVE_PAUSE_US") or _DEFAULT_PAUSE_US
-        source = "NEVE_PAUSE_US"
-        if isinstance(pause_us, str):
-            if not pause_us.strip().isdecimal():
-                raise ValueError("NEVE_PAUSE_US: '%s' is not a whole number of microseconds"
-                                 % pause_us)
-            pause_us = int(pause_us)
-    if not isinstance(pause_us, int) or isinstance(pause_us, bool):
-        raise TypeError("pause_us must be a whole number of microseconds, not %s"
-                        % type(pause_us).__name__)
-    if not 1 <= pause_us <= _MAX_PAUSE_US:
-        raise ValueError("%s: %d is not between 1 and %d microseconds"
-                         % (source, pause_us, _MAX_PAUSE_US))
-    return pause_us
+def _checked_number(value, source, unit, least, most):
+    """A whole number between these two, or TypeError or ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("%s must be a whole number of %s, not %s"
+                        % (source, unit, type(value).__name__))
+    if not least <= value <= most:
+        raise ValueError("%s: %d is not between %d and %d %s" % (source, value, least, most, unit))
+    return value
+
+
+def _chosen_number(value, name, default, unit, least, most):
+    """The argument ``name``, or else its variable in the environment, or else its default."""
+    if value is not None:
+        return _checked_number(value, name, unit, least, most)
+    variable = "NEVE_" + name.upper()
+    text = _os.environ.get(variable)
+    if not text:
+        return default
+    if not text.strip().isdecimal():
+        raise ValueError("%s: '%s' is not a whole number of %s" % (variable, text, unit))
+    return _checked_number(int(text), variable, unit, least, most)
+
+
+def _chosen_settings(mode, pause_us, timer_ms):
+    return (_chosen_mode(mode),
+            _chosen_number(pause_us, "pause_us", _DEFAULT_PAUSE_US, "microseconds",
+                           1, _MAX_PAUSE_US),
+            _chosen_number(timer_ms, "timer_ms", _DEFAULT_TIMER_MS, "milliseconds",
+                           0, _MAX_TIMER_MS),
+            _stress())
 
 
 def _stress():
@@ -136,29 +153,33 @@ def _stress():
     return value == "1"
 
 
-def install(mode=None, pause_us=None):
+def install(mode=None, pause_us=None, timer_ms=None):
     """Make Neve the object allocator and the cycle collector of this interpreter.
 
-    ``mode`` names the collector: ``"generational"`` (the default) collects young, middle and old
+    ``mode`` names the collector.  ``"generational"`` (the default) collects young, middle and old
     generations by the thresholds of :func:`gc.get_threshold`, as the interpreter's own collector
-    does. ``pause_us`` is the longest pause to aim at, in microseconds (default 500); the
-    generational collector, whose pauses are as long as its generations are large, takes no notice
-    of it.
+    does; its pauses are as long as its generations are large.  ``"incremental"`` collects the old
+    generation in slices of about ``pause_us`` microseconds (default 500), one after each collection
+    of the young one, and more when the program calls :func:`step`.  ``timer_ms`` has it go on
+    while nothing is allocated: whenever no slice has run for so many milliseconds, the main thread
+    runs one; 0 (the default) is never.  The generational collector takes no notice of the two.
 
     Objects that exist already stay where they are and are collected by Neve from now on.
-    Installing again with the same settings does nothing.
+    Installing again with the same settings does nothing; to change them, call :func:`uninstall`
+    first.
 
     Raises ``ValueError`` or ``TypeError`` for a setting that cannot be, ``RuntimeError`` with a
     sentence if this cannot be done now (another allocator is in place, Neve is installed with other
-    settings, the interpreter is not as expected), ``MemoryError``.  Nothing has changed then.
+    settings, the interpreter is not as expected), ``MemoryError``.  Nothing has changed then.  If
+    the timer alone cannot be had, one line on standard error says so.
     """
     global _settings
-    settings = _chosen_mode(mode), _chosen_pause(pause_us), _stress()
+    settings = _chosen_settings(mode, pause_us, timer_ms)
     if _neve.is_installed():
         if settings == _settings:
             return
-        raise RuntimeError("Neve is installed already, with other settings (mode %s, pause_us %d): "
-                           "call neve.uninstall() first" % _settings[:2])
+        raise RuntimeError("Neve is installed already, with other settings (mode %s, pause_us %d, "
+                           "timer_ms %d): call neve.uninstall() first" % _settings[:3])
     _neve.install(*settings)
     _settings = settings
 
@@ -182,6 +203,23 @@ def _require_installed():
         raise RuntimeError("Neve is not installed: call neve.install() first")
 
 
+def step(budget_us=None):
+    """Go on with the incremental cycle for about ``budget_us`` microseconds (default: the
+    ``pause_us`` of :func:`install`), or begin one if there may be something to find.
+
+    Call it in idle time, between two requests for example.  Returns whether there is more to do:
+    always false in the other modes, and in a finalizer or a callback that the collector called.
+    Runs whether or not automatic collection is enabled, as :func:`gc.collect` does.
+
+    Raises ``ValueError`` or ``TypeError`` for a budget that cannot be, ``RuntimeError`` if Neve is
+    not installed.
+    """
+    _require_installed()
+    if budget_us is None:
+        budget_us = _settings[1]
+    return _neve.step(_checked_number(budget_us, "budget_us", "microseconds", 1, _MAX_PAUSE_US))
+
+
 def stats():
     """What the collector and the heap have done so far, as a new dictionary of plain values.
 
@@ -190,7 +228,13 @@ def stats():
     ``uncollectable``, ``time_ns`` and ``longest_pause_ns`` each; ``frozen`` (objects in the
     permanent generation); ``long_lived_total``, ``long_lived_pending``; ``failed`` (collections
     given up for want of memory); ``pause_p50_ns``, ``pause_p99_ns`` (to within 12.5%),
-    ``pause_max_ns``, ``pause_total_ns``. ``"heap"`` holds ``serves`` (whether new small
+    ``pause_max_ns``, ``pause_total_ns``; ``timer``, with ``is_running`` and ``slices`` (that ran
+    because the timer asked for them); and ``cycle``, what the incremental mode did: ``cycles``
+    (that came to their end), ``abandoned`` (by a full collection, a freeze, a fork), ``slices``,
+    ``late_slices`` (that were given more than ``pause_us``, to keep memory bounded), ``time_ns``,
+    ``longest_slice_ns``, ``collected``, ``suspects`` and ``false_suspects`` (of the last cycle: not
+    reached by its marking, and of these alive), ``largest_group`` (objects that had to be verified
+    in one go), ``is_running`` (a cycle is under way).  ``"heap"`` holds ``serves`` (whether new small
     blocks come from it: not under ``PYTHONMALLOC=malloc``), ``small_blocks``, ``small_bytes``
     (blocks up to 512 bytes), ``arenas``, ``arena_bytes`` (address space), ``pools_used``,
     ``pools_cached``, ``cached_bytes`` (kept for the next allocations), ``returned_bytes`` (given

@@ -13,8 +13,27 @@ class GenerationStats(TypedDict):
     time_ns: int
     longest_pause_ns: int
 
+class CycleStats(TypedDict):
+    cycles: int
+    abandoned: int
+    slices: int
+    late_slices: int
+    time_ns: int
+    longest_slice_ns: int
+    collected: int
+    suspects: int
+    false_suspects: int
+    largest_group: int
+    is_running: bool
+
+class TimerStats(TypedDict):
+    is_running: bool
+    slices: int
+
 class CollectorStats(TypedDict):
     generations: list[GenerationStats]
+    cycle: CycleStats
+    timer: TimerStats
     frozen: int
     long_lived_total: int
     long_lived_pending: int
@@ -43,9 +62,14 @@ class Stats(TypedDict):
     collector: CollectorStats
     heap: HeapStats
 
-def install(mode: Literal["generational"] | None = None, pause_us: int | None = None) -> None: ...
+def install(
+    mode: Literal["generational", "incremental"] | None = None,
+    pause_us: int | None = None,
+    timer_ms: int | None = None,
+) -> None: ...
 def uninstall() -> None: ...
 def is_installed() -> bool: ...
+def step(budget_us: int | None = None) -> bool: ...
 def stats() -> Stats: ...
 def freeze() -> None: ...
 def unfreeze() -> None: ...

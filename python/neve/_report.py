@@ -49,6 +49,15 @@ def size(count):
     return f"{count / MIB:,.1f} MiB"
 
 
+def cycle_lines(cycle):
+    """What the incremental mode did, and what it could not split into slices."""
+    running = ", one under way" if cycle["is_running"] else ""
+    return [f"cycles      {cycle['cycles']:,} ended, {cycle['abandoned']:,} abandoned{running}; "
+            f"{cycle['collected']:,} collected, largest group {cycle['largest_group']:,}",
+            f"slices      {cycle['slices']:,}, of these {cycle['late_slices']:,} late, "
+            f"longest {duration(cycle['longest_slice_ns'])}, in all {duration(cycle['time_ns'])}"]
+
+
 def table(figures):
     """The report as text, lines that end with a newline."""
     collector, heap = figures["collector"], figures["heap"]
@@ -69,6 +78,8 @@ def table(figures):
                  f"p99 {duration(collector['pause_p99_ns'])}, "
                  f"longest {duration(collector['pause_max_ns'])}, "
                  f"in all {duration(collector['pause_total_ns'])}")
+    if figures["mode"] == "incremental":
+        lines += cycle_lines(collector["cycle"])
     if collector["failed"]:
         lines.append(f"given up    {collector['failed']:,} collections, for want of memory")
     lines.append(f"memory      heap in use {size(heap['small_bytes'])}, "

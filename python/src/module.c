@@ -10,22 +10,39 @@
 
 #include "run.h"
 
+static const char *const mode_names[] = {
+    [NEVE_MODE_GENERATIONAL] = "generational",
+    [NEVE_MODE_INCREMENTAL] = "incremental",
+};
+enum { MODES = sizeof mode_names / sizeof *mode_names };
+
+/* The mode of this name, or -1. */
+static int mode_of(const char *name)
+{
+    for (int i = 0; i < MODES; i++)
+        if (strcmp(name, mode_names[i]) == 0)
+            return i;
+    return -1;
+}
+
 static PyObject *install(PyObject *self, PyObject *args)
 {
     (void)self;
-    const char *mode;
-    int pause_us, stress;
-    if (!PyArg_ParseTuple(args, "sip", &mode, &pause_us, &stress))
+    const char *name;
+    unsigned pause_us, timer_ms;
+    int stress;
+    if (!PyArg_ParseTuple(args, "sIIp", &name, &pause_us, &timer_ms, &stress))
         return NULL;
-    if (strcmp(mode, "generational") != 0)
-        return PyErr_Format(PyExc_ValueError, "neve has no mode '%s'; it has: generational", mode);
+    int mode = mode_of(name);
+    if (mode < 0)
+        return PyErr_Format(PyExc_ValueError, "neve has no mode '%s'", name);
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_RuntimeError, "neve serves the main interpreter only; "
                                             "sub-interpreters keep CPython's collector");
         return NULL;
     }
     if (nvpy.interp != NULL)
-        Py_RETURN_NONE; /* there is only one mode so far: the settings are the same */
+        Py_RETURN_NONE; /* the package compares the settings */
     if (nvpy.is_leaving) {
         PyErr_SetString(PyExc_RuntimeError, "the interpreter is exiting");
         return NULL;
@@ -36,15 +53,20 @@ static PyObject *install(PyObject *self, PyObject *args)
         nvpy_allocator_retire();
         return NULL;
     }
+    nvpy_takeover_set_mode((neve_mode)mode);
     if (!nvpy_gcmodule_install() || !nvpy_sysmodule_install()) {
         nvpy_takeover_leave();
         nvpy_allocator_retire();
         return NULL;
     }
+    nvpy.pause_us = pause_us;
+    neve_collector_set_pause_us(nvpy.collector, pause_us);
     if (stress) {
         nvpy.threshold = nvpy_generation(nvpy.interp, 0)->threshold;
         nvpy_generation(nvpy.interp, 0)->threshold = 1;
     }
+    /* The other modes have no slices that a timer could ask for. */
+    nvpy_timer_start(mode == NEVE_MODE_INCREMENTAL ? timer_ms : 0);
     Py_RETURN_NONE;
 }
 
@@ -63,6 +85,7 @@ static PyObject *uninstall(PyObject *self, PyObject *unused)
     if (nvpy.threshold != 0 && nvpy_generation(nvpy.interp, 0)->threshold == 1)
         nvpy_generation(nvpy.interp, 0)->threshold = nvpy.threshold;
     nvpy.threshold = 0;
+    nvpy_timer_stop();
     nvpy_takeover_leave();
     nvpy_allocator_retire();
     Py_RETURN_NONE;
@@ -76,6 +99,19 @@ static PyObject *is_installed(PyObject *self, PyObject *unused)
     return PyBool_FromLong(nvpy.interp != NULL && PyInterpreterState_Get() == nvpy.interp);
 }
 
+static PyObject *step(PyObject *self, PyObject *args)
+{
+    (void)self;
+    unsigned budget_us;
+    if (!PyArg_ParseTuple(args, "I", &budget_us))
+        return NULL;
+    if (!nvpy_is_ours()) {
+        PyErr_SetString(PyExc_RuntimeError, "neve is not installed in this interpreter");
+        return NULL;
+    }
+    return PyBool_FromLong(nvpy_takeover_step(budget_us));
+}
+
 static PyObject *generation_stats(const neve_generation_stats *g)
 {
     return Py_BuildValue("{s:n,s:K,s:K,s:K,s:K,s:K}", "objects", (Py_ssize_t)g->objects,
@@ -86,6 +122,18 @@ static PyObject *generation_stats(const neve_generation_stats *g)
                          (unsigned long long)g->longest_pause_ns);
 }
 
+static PyObject *cycle_stats(const neve_cycle_stats *c)
+{
+    return Py_BuildValue(
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n,s:n,s:O}", "cycles", (unsigned long long)c->cycles,
+        "abandoned", (unsigned long long)c->abandoned, "slices", (unsigned long long)c->slices,
+        "late_slices", (unsigned long long)c->late_slices, "time_ns",
+        (unsigned long long)c->time_ns, "longest_slice_ns", (unsigned long long)c->longest_slice_ns,
+        "collected", (unsigned long long)c->collected, "suspects", (Py_ssize_t)c->suspects,
+        "false_suspects", (Py_ssize_t)c->false_suspects, "largest_group",
+        (Py_ssize_t)c->largest_group, "is_running", c->is_running ? Py_True : Py_False);
+}
+
 static PyObject *collector_stats(void)
 {
     neve_collector_stats stats = {0};
@@ -93,10 +141,11 @@ static PyObject *collector_stats(void)
         neve_collector_get_stats(nvpy.collector, &stats);
     const neve_histogram *pauses = &nvpy.pauses;
     return Py_BuildValue(
-        "{s:[NNN],s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K}", "generations",
+        "{s:[NNN],s:N,s:N,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K}", "generations",
         generation_stats(&stats.generations[0]), generation_stats(&stats.generations[1]),
-        generation_stats(&stats.generations[2]), "frozen", (Py_ssize_t)stats.frozen,
-        "long_lived_total", (Py_ssize_t)stats.long_lived_total, "long_lived_pending",
+        generation_stats(&stats.generations[2]), "cycle", cycle_stats(&stats.cycle), "timer",
+        nvpy_timer_stats(), "frozen", (Py_ssize_t)stats.frozen, "long_lived_total",
+        (Py_ssize_t)stats.long_lived_total, "long_lived_pending",
         (Py_ssize_t)stats.long_lived_pending, "failed", (unsigned long long)stats.failed,
         "pause_p50_ns", (unsigned long long)neve_histogram_quantile(pauses, 0.5), "pause_p99_ns",
         (unsigned long long)neve_histogram_quantile(pauses, 0.99), "pause_max_ns",
@@ -134,14 +183,19 @@ static PyObject *stats(PyObject *self, PyObject *unused)
 {
     (void)self;
     (void)unused;
-    return Py_BuildValue("{s:s,s:N,s:N}", "mode", "generational", "collector", collector_stats(),
-                         "heap", heap_stats());
+    if (!nvpy_is_ours()) {
+        PyErr_SetString(PyExc_RuntimeError, "neve is not installed in this interpreter");
+        return NULL;
+    }
+    return Py_BuildValue("{s:s,s:N,s:N}", "mode", mode_names[neve_collector_mode(nvpy.collector)],
+                         "collector", collector_stats(), "heap", heap_stats());
 }
 
 static PyMethodDef methods[] = {
-    {"install", install, METH_VARARGS, "install(mode, pause_us, stress)"},
+    {"install", install, METH_VARARGS, "install(mode, pause_us, timer_ms, stress)"},
     {"uninstall", uninstall, METH_NOARGS, "uninstall()"},
     {"is_installed", is_installed, METH_NOARGS, "is_installed() -> bool"},
+    {"step", step, METH_VARARGS, "step(budget_us) -> bool"},
     {"stats", stats, METH_NOARGS, "stats() -> dict"},
     {"run_file", nvpy_run_file, METH_VARARGS, "run_file(path) -> int"},
     {"run_string", nvpy_run_string, METH_VARARGS, "run_string(code) -> int"},

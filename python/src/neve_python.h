@@ -11,6 +11,7 @@
  *   methods.c    replaces functions of built-in modules
  *   gcmodule.c   the functions of the gc module that look at the lists
  *   sysmodule.c  those of sys that say how much memory is allocated
+ *   timer.c      asks for slices while nothing is allocated
  *   run.c        runs programs for `python -m neve`
  *   compat/      what differs between versions
  *
@@ -27,6 +28,7 @@
 #define NVPY_NEVE_PYTHON_H
 
 #include "compat/compat.h"
+#include "compat/compat_pending.h"
 #include "neve/collect.h"
 #include "neve/heap.h"
 #include "neve/observe.h"
@@ -50,6 +52,8 @@ typedef struct nvpy_state {
     Py_ssize_t last_found; /* collected and uncollectable, of the last */
     bool is_leaving;       /* the interpreter has begun to exit */
     int threshold;         /* what NEVE_GC_STRESS replaced; 0: it did not */
+    uint32_t pause_us;     /* what a slice aims at */
+    uint64_t slices;       /* of the incremental cycle, so far; atomic: the timer reads it */
 
     neve_histogram pauses;
 } nvpy_state;
@@ -106,8 +110,22 @@ void nvpy_lists_give_back(void);
 bool nvpy_takeover_install(void); /* false with an exception set */
 void nvpy_takeover_leave(void);
 void nvpy_takeover_set_mode(neve_mode mode);
-/* Goes on with a cycle; whether there is more to do. Outside a collection. */
+/* Goes on with the incremental cycle for about `budget_us`, in whatever thread
+ * holds the GIL; Neve must be installed. Whether there is more to do: always
+ * false in the other modes, and while a collection is under way. */
 bool nvpy_takeover_step(unsigned budget_us);
+
+/* ---- timer.c; all under the GIL ---- */
+
+/* Has a slice asked for whenever none ran for so long; 0: never. If there can be
+ * no timer, one line on standard error says so. */
+void nvpy_timer_start(uint32_t interval_ms);
+/* The thread has ended when this returns. */
+void nvpy_timer_stop(void);
+/* To be called after each slice, also of a young collection: counts it. */
+void nvpy_timer_note_slice(void);
+/* A new dictionary, or NULL with an exception set. */
+PyObject *nvpy_timer_stats(void);
 
 /* ---- methods.c ---- */
 

@@ -126,7 +126,7 @@ static void run_collection(int generation, PyObject *info)
     neve_collection collection;
     neve_status status = is_due ? neve_collect_due(nvpy.collector, generation, &collection)
                                 : neve_collect(nvpy.collector, generation, &collection);
-    nvpy.slices++;
+    nvpy_timer_note_slice();
     if (status != NEVE_OK) {
         /* Nothing was collected and nothing is lost; CPython, which needs no
          * memory to collect, reports nothing here either. */
@@ -168,18 +168,18 @@ static void run_collection(int generation, PyObject *info)
 bool nvpy_takeover_step(unsigned budget_us)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
-    if (gc->collecting || nvpy.is_leaving)
+    if (gc->collecting)
         return false;
     /* As in a collection of the interpreter's: others are kept from starting, and an
      * exception that is on its way stays. */
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     gc->collecting = 1;
-    size_t total, pending;
-    bool is_more = neve_step(nvpy.collector, budget_us);
-    neve_collector_get_long_lived(nvpy.collector, &total, &pending);
+    neve_collection collection;
+    bool is_more = neve_step(nvpy.collector, budget_us, &collection);
+    add_cycle_results(&collection);
     gc->collecting = 0;
-    nvpy.slices++;
+    nvpy_timer_note_slice();
     PyErr_Restore(type, value, traceback);
     return is_more;
 }
@@ -311,7 +311,7 @@ bool nvpy_takeover_install(void)
 void nvpy_takeover_leave(void)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
-    neve_collector_drain(nvpy.collector);
+    nvpy_takeover_set_mode(NEVE_MODE_GENERATIONAL); /* drains, and undoes NEVER_DUE */
     nvpy_gcmodule_leave();
     nvpy_sysmodule_leave();
     nvpy_lists_give_back();

@@ -301,34 +301,36 @@ static bool cycle_is_pending(const neve_collector *c)
     return c->cycle.phase != NV_CYCLE_IDLE || c->later.items.count > 0;
 }
 
-bool neve_step(neve_collector *c, uint32_t budget_us)
+bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
 {
+    neve_collection nothing = {.generation = 2};
+    if (result != NULL)
+        *result = nothing;
     if (c->mode != NEVE_MODE_INCREMENTAL || c->is_collecting)
         return false;
-    uint64_t start_ns = nv_os_now_ns(), deadline_ns = start_ns + (uint64_t)budget_us * 1000;
     if (!cycle_is_pending(c)) {
         if (c->cycle.changes == 0 && c->cycle.middle == 0)
             return false;
         /* It begins with a collection of the middle generation, and, should the young
          * ones be too many for one, at a later call. */
         c->cycle.is_wanted = true;
-        collect_and_record(c, 1, false, NULL);
-        if (nv_os_now_ns() >= deadline_ns)
-            return true;
+        collect_and_record(c, 1, false, result);
+        return cycle_is_pending(c) || c->cycle.is_wanted;
     }
-    if (!cycle_is_pending(c))
-        return c->cycle.is_wanted;
     c->is_collecting = true;
-    c->current = (neve_collection){.generation = 2, .start_ns = nv_os_now_ns()};
+    c->current = nothing;
+    c->current.start_ns = nv_os_now_ns();
     if (c->listener.begin != NULL)
         c->listener.begin(c->listener.ctx, &c->current);
-    nv_cycle_run(c, deadline_ns);
+    nv_cycle_run(c, c->current.start_ns + (uint64_t)budget_us * 1000);
     uint64_t now_ns = nv_os_now_ns();
     nv_arena_tick(c->heap, now_ns);
     c->current.duration_ns = now_ns - c->current.start_ns;
     c->is_collecting = false;
     if (c->listener.end != NULL)
         c->listener.end(c->listener.ctx, &c->current);
+    if (result != NULL)
+        *result = c->current;
     return cycle_is_pending(c);
 }
 
