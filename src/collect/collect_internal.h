@@ -103,14 +103,14 @@ typedef struct nv_queue {
 /* What a cycle of the incremental mode is doing (see cycle.c), in this order. */
 typedef enum nv_phase {
     NV_CYCLE_IDLE,
-    NV_CYCLE_WHITEN,   /* chunk by chunk: old objects become white */
-    NV_CYCLE_MARK,     /* what the roots reach is not white any more */
-    NV_CYCLE_COUNT,    /* gc_refs of the suspects := their counts */
-    NV_CYCLE_SUBTRACT, /* less the references that suspects hold on one another */
-    NV_CYCLE_RESCUE,   /* who has references left, and what they reach, is not white any more */
-    NV_CYCLE_NUMBER,   /* the suspects that are left get numbers */
-    NV_CYCLE_GROUP,    /* and are united with those that they refer to */
-    NV_CYCLE_VERIFY,   /* group by group: exactly; and reclaimed */
+    NV_CYCLE_WHITEN,       /* chunk by chunk: old objects become white */
+    NV_CYCLE_MARK,         /* what the roots reach is not white any more */
+    NV_CYCLE_COUNT,        /* gc_refs of the suspects := their counts */
+    NV_CYCLE_SUBTRACT,     /* less the references that suspects hold on one another */
+    NV_CYCLE_RESCUE,       /* who has references left, and what they reach, is not white any more */
+    NV_CYCLE_NUMBER,       /* the suspects that are left get numbers */
+    NV_CYCLE_GROUP,        /* and are united with those that they refer to */
+    NV_CYCLE_VERIFY,       /* group by group: exactly; and reclaimed */
     NV_CYCLE_END_SUSPECTS, /* tables go back: of the suspects */
     NV_CYCLE_END_GROUPS,
     NV_CYCLE_END_MARKS,
@@ -127,13 +127,13 @@ typedef struct nv_cycle {
     size_t count, at;
     size_t cursor; /* in the references of the one at `at` */
 
-    nv_vec suspects;        /* by number */
-    uint32_t *parent;       /* of the forest of groups; plus one; 0: a root */
-    uint32_t *ring;         /* the next suspect of the same group; plus one; 0: itself */
-    size_t link_bytes;      /* of each of the two */
-    size_t released_bytes;  /* of these, when the cycle ends */
-    size_t next;            /* number of the suspect to go on with */
-    nv_slab *slab;          /* whose mark tables go back next */
+    nv_vec suspects;       /* by number */
+    uint32_t *parent;      /* of the forest of groups; plus one; 0: a root */
+    uint32_t *ring;        /* the next suspect of the same group; plus one; 0: itself */
+    size_t link_bytes;     /* of each of the two */
+    size_t released_bytes; /* of these, when the cycle ends */
+    size_t next;           /* number of the suspect to go on with */
+    nv_slab *slab;         /* whose mark tables go back next */
 
     uint64_t spent_ns; /* by the slices of this cycle so far */
     uint64_t start_ns;
@@ -148,10 +148,10 @@ typedef struct nv_cycle {
     uint64_t expected_ns;   /* to be spent, all in all */
     uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns */
     uint64_t owed_ns;
-    uint64_t end_ns; /* when the last one ended */
-    size_t middle;   /* objects in the middle generation, at most */
-    bool is_wanted;  /* by neve_step */
-    size_t changes;  /* promotions since the last cycle began */
+    uint64_t end_ns;       /* when the last one ended */
+    size_t middle;         /* objects in the middle generation, at most */
+    bool is_wanted;        /* by neve_step */
+    size_t changes;        /* promotions since the last cycle began */
     size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
 
     neve_cycle_stats stats;
@@ -191,7 +191,7 @@ struct neve_collector {
     nv_vec stack;       /* of the rescue; in full_finish a scratch list */
     nv_queue now;       /* condemned by a collection, which clears them itself */
     nv_queue later;     /* condemned by a cycle: cleared in slices */
-    uint32_t *refs; /* gc_refs of the candidates */
+    uint32_t *refs;     /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
     size_t verify_edges; /* to candidates, from the one that is being traversed */

@@ -148,8 +148,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
         return NEVE_ENOMEM;
 
     nv_verdict verdict;
-    neve_status status =
-        nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
+    neve_status status = nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
     uint64_t verified = nv_os_now_ns();
     current->verify_ns += verified - start;
     if (status != NEVE_OK)
@@ -179,8 +178,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
     nv_reclaim_begin(c, queue, verdict.dead, to_generation);
     nv_verify_finish(c);
     /* The vector of candidates is still that of the uncollectable. */
-    while ((queue == &c->now || verdict.uncollectable > 0) &&
-           !nv_reclaim_step(c, queue, SIZE_MAX))
+    while ((queue == &c->now || verdict.uncollectable > 0) && !nv_reclaim_step(c, queue, SIZE_MAX))
         continue;
     if (verdict.uncollectable > 0)
         report_uncollectable(c, uncollectable, verdict.uncollectable);

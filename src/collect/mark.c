@@ -313,7 +313,8 @@ static bool mark_piece(neve_collector *c)
         c->mark_object = c->deferred.items[--c->deferred.count];
         c->mark_cursor = 0;
     }
-    if (c->marker.is_sliced && (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
+    if (c->marker.is_sliced &&
+        (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
         c->mark_object = NULL;
         return true;
     }
