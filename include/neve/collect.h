@@ -197,9 +197,9 @@ typedef struct neve_cycle_stats {
     uint64_t cycles;    /* that came to their end */
     uint64_t abandoned; /* by an explicit full collection, a freeze, a fork, a failure */
     uint64_t slices;
-    uint64_t late_slices; /* that were given more than pause_us, to keep memory bounded */
-    uint64_t time_ns;     /* of all slices */
-    uint64_t longest_slice_ns;
+    uint64_t late_slices;      /* that were given more than pause_us, to keep memory bounded */
+    uint64_t time_ns;          /* processor time of all slices */
+    uint64_t longest_slice_ns; /* processor time too: the clock also counts other processes */
     uint64_t collected;
     size_t suspects;       /* of the last cycle: not reached by its marking */
     size_t false_suspects; /* of these, found alive by its filter or verification */

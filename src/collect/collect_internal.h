@@ -327,10 +327,14 @@ void nv_cycle_abandon(neve_collector *c);
 /* The oldest generation that an automatic collection is to take in, where
  * `generation` is due by its threshold; sets c->gather_limit. */
 int nv_pace_generation(neve_collector *c, int generation);
-/* After that collection, which began at `start_ns`: begins a cycle where one is
- * due, and runs a slice of it. `survivors` went to the next generation. */
-void nv_pace_slice(neve_collector *c, int generation, size_t survivors, uint64_t start_ns);
+/* After that collection, which took `spent_ns` of processor time: begins a cycle where
+ * one is due, and runs a slice of it. */
+void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
+/* `n` objects went to the next generation, or, where c->is_partial, to the old one. */
+void nv_pace_promoted(neve_collector *c, int generation, size_t n);
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns);
+/* A full collection has verified everything. */
+void nv_pace_all_collected(neve_collector *c);
 
 /* ---- check.c ---- */
 

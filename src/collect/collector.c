@@ -88,6 +88,7 @@ static void promote_survivors(neve_collector *c, void **survivors, size_t n, int
     if (to_generation == 2)
         c->long_lived_pending += moved;
     c->survivors = n;
+    nv_pace_promoted(c, generation, n);
 }
 
 /* The full collection's survivors are old already. Objects that can be in no
@@ -165,6 +166,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
         untrack_survivors(c, survivors, survivor_count);
         c->long_lived_total = c->old - verdict.dead;
         c->long_lived_pending = 0;
+        nv_pace_all_collected(c);
     } else {
         promote_survivors(c, survivors, survivor_count, generation);
         nv_touched_take(c, generation);
@@ -238,6 +240,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (c->host->begin != NULL)
         c->host->begin(c->ctx, generation, false);
     c->survivors = 0;
+    uint64_t used_ns = in_slices ? nv_os_thread_ns() : 0;
     neve_status status = collect(c, generation);
     if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);
@@ -254,7 +257,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         c->failed++;
     current->is_partial = status == NEVE_OK && c->is_partial;
     if (in_slices) {
-        nv_pace_slice(c, generation, c->survivors, current->start_ns);
+        nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;
     }

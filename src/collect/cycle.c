@@ -245,7 +245,7 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     uint64_t abandoned = cycle->stats.abandoned;
     if (!was_running && c->later.items.count == 0)
         return;
-    uint64_t start_ns = nv_os_now_ns(), now_ns = start_ns;
+    uint64_t now_ns, used_ns = nv_os_thread_ns();
     neve_collection before = c->current;
     c->current.collected = c->current.uncollectable = 0;
     if (c->host->begin != NULL)
@@ -255,7 +255,7 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
         now_ns = nv_os_now_ns();
     } while (now_ns < deadline_ns && (cycle->phase != NV_CYCLE_IDLE || c->later.items.count > 0));
 
-    uint64_t spent_ns = now_ns - start_ns;
+    uint64_t spent_ns = nv_os_thread_ns() - used_ns;
     cycle->spent_ns += spent_ns;
     cycle->stats.slices++;
     cycle->stats.time_ns += spent_ns;

@@ -120,9 +120,8 @@ bool nv_filter_count(neve_collector *c, neve_status *status)
         void *object = cycle->batch[i];
         if (nv_is_tracked(c, object)) {
             cycle->batch[n++] = object;
-        } else { /* it left our care without being freed */
-            nv_mark_blacken(c, object);
-            neve_collector_forget(c, object);
+        } else {
+            neve_collector_forget(c, object); /* it left our care without being freed */
         }
     }
     uint32_t counts[BATCH];
@@ -260,6 +259,7 @@ static int visit_join(void *object, void *arg)
 {
     neve_collector *c = arg;
     const uint32_t *slot = slot_of(c, object);
+    NV_ASSERT(slot == NULL || *slot <= c->cycle.suspects.count);
     if (slot != NULL && *slot != 0)
         join(&c->cycle, (uint32_t)c->cycle.next, *slot - 1);
     return 0;

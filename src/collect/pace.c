@@ -102,25 +102,27 @@ static void learn_candidate_cost(neve_collector *c, uint64_t ns)
     c->cycle.candidate_cost = cost > old ? (old + cost) / 2 : (old * 15 + cost) / 16;
 }
 
-void nv_pace_slice(neve_collector *c, int generation, size_t survivors, uint64_t start_ns)
+void nv_pace_promoted(neve_collector *c, int generation, size_t n)
 {
     nv_cycle *cycle = &c->cycle;
-    uint64_t now_ns = nv_os_now_ns();
-    learn_candidate_cost(c, now_ns - start_ns);
-
-    /* What came to the middle generation is taken as promoted, and paid for, there:
+    if (c->is_partial || generation == 1)
+        cycle->changes += n;
+    /* What comes to the middle generation is taken as promoted, and paid for, there:
      * so the slices after one collection and another are alike. */
-    size_t promoted = survivors;
-    if (generation == 1 || c->is_partial) {
-        promoted = generation == 0 || survivors < cycle->middle ? 0 : survivors - cycle->middle;
-        if (c->is_partial)
-            promoted = survivors;
-        else
-            cycle->middle = 0;
-        cycle->changes += survivors;
-    } else {
-        cycle->middle += survivors;
-    }
+    if (c->is_partial || generation == 0)
+        cycle->unpaid += n;
+    else
+        cycle->unpaid += n > cycle->middle ? n - cycle->middle : 0;
+    if (!c->is_partial)
+        cycle->middle = generation == 0 ? cycle->middle + n : 0;
+}
+
+void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
+{
+    nv_cycle *cycle = &c->cycle;
+    size_t promoted = cycle->unpaid;
+    cycle->unpaid = 0;
+    learn_candidate_cost(c, spent_ns);
 
     if (generation == 1 && !c->is_partial && cycle_is_due(c)) {
         nv_cycle_begin(c);
@@ -135,7 +137,7 @@ void nv_pace_slice(neve_collector *c, int generation, size_t survivors, uint64_t
     if (cycle->expected_ns < cycle->spent_ns + cycle->spent_ns / 8)
         cycle->expected_ns = cycle->spent_ns + cycle->spent_ns / 8;
     cycle->owed_ns += promoted * (cycle->expected_ns / cycle->goal) + CRAWL_NS;
-    uint64_t most_ns = pause_ns(c), spent_ns = now_ns - start_ns;
+    uint64_t most_ns = pause_ns(c);
     uint64_t budget_ns = cycle->owed_ns;
     if (cycle->promoted > cycle->goal)
         budget_ns = most_ns;
@@ -155,9 +157,16 @@ void nv_pace_slice(neve_collector *c, int generation, size_t survivors, uint64_t
     if (c->is_stressed)
         budget_ns = 0; /* a quantum at a time */
     uint64_t before_ns = cycle->spent_ns;
-    nv_cycle_run(c, now_ns + budget_ns);
+    nv_cycle_run(c, nv_os_now_ns() + budget_ns);
     spent_ns = cycle->spent_ns - before_ns;
     cycle->owed_ns = cycle->owed_ns > spent_ns ? cycle->owed_ns - spent_ns : 0;
+}
+
+void nv_pace_all_collected(neve_collector *c)
+{
+    c->cycle.low = c->heap->old_objects;
+    c->cycle.changes = c->cycle.middle = 0;
+    c->cycle.end_ns = nv_os_now_ns();
 }
 
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)

@@ -291,6 +291,8 @@ neve_status neve_collector_adopt(neve_collector *c, void *object, int generation
 
 void neve_collector_forget(neve_collector *c, void *object)
 {
+    if (c->heap->marking && nv_mark_is_white(c, object))
+        nv_mark_blacken(c, object); /* it is no suspect from now on */
     nv_state_set(c->heap, object, NV_STATE_YOUNG);
 }
 

@@ -31,4 +31,8 @@ size_t nv_os_page_bytes(void);
 /* A monotonic clock, in nanoseconds. */
 uint64_t nv_os_now_ns(void);
 
+/* The processor time that the calling thread has used, in nanoseconds: a system
+ * call, some hundred of them. */
+uint64_t nv_os_thread_ns(void);
+
 #endif
