@@ -427,13 +427,12 @@ class Suite:
 
     def was_not_tested(self, stats):
         """What is wrong with the statistics that a Neve in charge has written, or None."""
-        try:
-            mode = json.loads(stats.read_text(encoding="utf-8"))["mode"]
-        except OSError:
+        if not stats.exists():
             return "Neve was not in charge to the end"
-        if self.mode and mode != self.mode:
-            return f"Neve ran in the mode {mode}, not {self.mode}"
-        return None
+        if self.mode is None:
+            return None
+        mode = json.loads(stats.read_text(encoding="utf-8"))["mode"]
+        return None if mode == self.mode else f"Neve ran in the mode {mode}, not {self.mode}"
 
     def is_final(self, result):
         """Whether a result from the store holds: a time-out does for limits up to its own."""
