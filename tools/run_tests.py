@@ -16,6 +16,8 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     versions      tests/python on the release build, for every other interpreter that is found
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
+    pytest-incremental, pytest-debug-incremental, versions-incremental, cpython-incremental
+                  the same four in the incremental mode
     cli           tests/cli: the program neve
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
@@ -51,6 +53,9 @@ import python_info  # noqa: E402
 
 ROOT = build.ROOT
 LOGS = build.BUILD / "test-logs"
+
+# Stages may end in one of these.
+MODES = ("incremental",)
 
 # Programs (as built: folder-file) that take minutes at such a stage even with NEVE_TEST_QUICK=1;
 # say why beside each.
@@ -241,17 +246,30 @@ def python_with_pytest():
     return sys.executable if importlib.util.find_spec("pytest") else build.DEFAULT_PYTHON
 
 
+def mode_of(stage):
+    """The mode that a stage's name ends in, or None for the one that is Neve's default."""
+    mode = stage.rpartition("-")[2]
+    return mode if mode in MODES else None
+
+
+def mode_environment(stage):
+    mode = mode_of(stage)
+    return {"NEVE_TEST_MODE": mode} if mode else {}
+
+
 def tools_stage(stage, args):
     return pytest_run(stage, python_with_pytest(), "tests/tools", clean_environment({}))
 
 
 def pytest_stage(stage, args):
-    """tests/python with the package in PYTHONPATH; NEVE_TEST_BUILD tells the tests which one."""
-    is_debug = stage == "pytest-debug"
+    """tests/python with the package in PYTHONPATH; NEVE_TEST_BUILD and NEVE_TEST_MODE tell the tests
+    which one and in which mode."""
+    is_debug = stage.startswith("pytest-debug")
     package = build.package(args.python, is_debug, args.werror)
     env = clean_environment({"PYTHONPATH": str(package),
                              "NEVE_TEST_PYTHON": shutil.which(args.python),
-                             "NEVE_TEST_BUILD": "debug" if is_debug else "release"})
+                             "NEVE_TEST_BUILD": "debug" if is_debug else "release",
+                             **mode_environment(stage)})
     # The tests start the interpreter under test, and need not be run by it.
     return pytest_run(stage, python_with_pytest(), "tests/python", env)
 
@@ -286,7 +304,7 @@ def versions_stage(stage, args):
     def test(one):
         package = build.package(one["path"], False, args.werror)
         env = clean_environment({"PYTHONPATH": str(package), "NEVE_TEST_PYTHON": one["path"],
-                                 "NEVE_TEST_BUILD": "release"})
+                                 "NEVE_TEST_BUILD": "release", **mode_environment(stage)})
         return pytest_run(f"{stage}-{one['minor']}", python_with_pytest(), "tests/python", env)
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
@@ -321,6 +339,8 @@ def cpython_stage(stage, args):
                    "--timeout", str(CPYTHON_FILE_TIMEOUT_S)]
         if args.werror:
             command.append("--werror")
+        if mode_of(stage):
+            command += ["--mode", mode_of(stage)]
         status, output = run(command, clean_environment({}), CPYTHON_TIMEOUT_S)
         try:
             # Progress comes first, on standard error.
@@ -416,6 +436,10 @@ STAGES = {
     "pytest-debug": pytest_stage,
     "versions": versions_stage,
     "cpython": cpython_stage,
+    "pytest-incremental": pytest_stage,
+    "pytest-debug-incremental": pytest_stage,
+    "versions-incremental": versions_stage,
+    "cpython-incremental": cpython_stage,
     "cli": cli_stage,
     "programs": programs_stage,
     "style": check_stage,
@@ -469,7 +493,7 @@ def main():
         if tally.passed + tally.skipped + len(tally.failures) == 0:
             tally.failures.append((stage, "found nothing to run"))
         skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-        print(f"{stage:13} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
+        print(f"{stage:24} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
               f"  ({time.monotonic() - start:.1f} s)", flush=True)
         tally.failures = [(f"{stage}: {name}", why) for name, why in tally.failures]
         total.add(tally)

@@ -61,8 +61,9 @@ MEMORY = """
 """.split()
 
 # Differences that are documented and cannot be avoided.  `test` is a test id, `configurations` what
-# --json calls "configuration", `versions` 3.11 and so on: patterns all three.  An entry that does
-# not show in a run of its test file is reported.
+# --json calls "configuration" (neve, then -debug, -stress, -children, and the mode if one was
+# given: "*-incremental" is that mode), `versions` 3.11 and so on: patterns all three.  An entry that
+# does not show in a run of its test file is reported.
 Expected = collections.namedtuple("Expected", "test configurations versions reason")
 EXPECTED = [
     Expected("test.test_capi.test_misc.Test_testcapi.test_gc_visit_objects_frozen", "*", "3.1[45]",
@@ -70,6 +71,8 @@ EXPECTED = [
     Expected("test.test_gc.GCTogglingTests.test_bug1055820c", "*stress*", "3.11",
              "wants young garbage to be young still when the next collection comes"),
 ]
+
+MODES = ("generational", "incremental")
 
 GOOD = ("passed", "expected failure")
 BAD = ("failed", "error", "unexpected success", "crashed", "timed out", "env changed")
@@ -336,12 +339,13 @@ class Store:
 class Suite:
     """One interpreter's suite and how to run a file of it."""
 
-    def __init__(self, python, package, folder, timeout_s, children):
+    def __init__(self, python, package, folder, timeout_s, children, mode=None):
         self.python = python
         self.package = package
         self.folder = folder
         self.timeout_s = timeout_s
         self.children = children
+        self.mode = mode
         self.running = set()
         self.starting = threading.Lock()    # held for good once nothing may start any more
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -375,6 +379,8 @@ class Suite:
         if configuration != "stock":
             if "stress" in configuration:
                 env["NEVE_GC_STRESS"] = "1"
+            if self.mode:
+                env["NEVE_MODE"] = self.mode
             if self.children:
                 env["NEVE"] = "1"
         return env
@@ -408,14 +414,25 @@ class Suite:
                 self.running.discard(process.pid)
             text = log.read_text(encoding="utf-8", errors="replace")
             result = read_run(status, text, report)
-            if words and status is not None and status >= 0 and not stats.exists():
-                result["state"] = "failed"
-                result["texts"][FILE] = "Neve was not in charge to the end"
+            if words and status is not None and status >= 0:
+                problem = self.was_not_tested(stats)
+                if problem:
+                    result["state"] = "failed"
+                    result["texts"][FILE] = problem
         finally:
             shutil.rmtree(home, ignore_errors=True)
         result["seconds"] = round(time.monotonic() - start, 1)
         result["limit_s"] = self.timeout_s
         return result
+
+    def was_not_tested(self, stats):
+        """What is wrong with the statistics that a Neve in charge has written, or None."""
+        if not stats.exists():
+            return "Neve was not in charge to the end"
+        if self.mode is None:
+            return None
+        mode = json.loads(stats.read_text(encoding="utf-8"))["mode"]
+        return None if mode == self.mode else f"Neve ran in the mode {mode}, not {self.mode}"
 
     def is_final(self, result):
         """Whether a result from the store holds: a time-out does for limits up to its own."""
@@ -565,6 +582,8 @@ def arguments():
                         help="what has to do with memory, Neve with NEVE_GC_STRESS=1")
     parser.add_argument("--children", action="store_true",
                         help="interpreters that tests start run on Neve too (NEVE=1)")
+    parser.add_argument("--mode", choices=MODES,
+                        help="Neve's mode; results of each are kept apart (default: Neve's own)")
     parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N",
                         help="test files at once, default 2")
     parser.add_argument("--timeout", type=int, default=900, metavar="S",
@@ -593,8 +612,9 @@ def main():
     package = build.package(args.python, args.debug, args.werror).resolve()
     folder = RESULTS / version
     configuration = "neve" + ("-debug" if args.debug else "") + \
-        ("-stress" if args.stress else "") + ("-children" if args.children else "")
-    suite = Suite(python, package, folder, args.timeout, args.children)
+        ("-stress" if args.stress else "") + ("-children" if args.children else "") + \
+        (f"-{args.mode}" if args.mode else "")
+    suite = Suite(python, package, folder, args.timeout, args.children, args.mode)
     minor = version.rsplit(".", 1)[0]
     if args.children and not make_user_base(package, folder / "userbase", minor):
         raise build.BuildError("--children: this checkout has no start-up file (*.pth) that "

@@ -53,6 +53,9 @@ def test_options_are_passed_on(neve, runner):
                   "-c", "import neve; neve.install(pause_us=77); print('ran')")
     assert (result.status, result.out) == (0, "ran\n") and "\npauses " in result.err, result
     assert (runner.folder / "s.json").exists()
+    for mode in ("generational", "incremental"):
+        is_silent(neve("run", "--mode", mode, "-c", "import neve; print(neve.stats()['mode'])"),
+                  mode + "\n")
     refused(neve("run", "--mode", "fast", "-c", "print('must not run')"), 2, "'fast'")
     refused(neve("run", "--pause-us=", "-c", "print('must not run')"), 2, "--pause-us")
 

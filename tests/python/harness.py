@@ -4,7 +4,9 @@
 Nothing here or in the tests imports Neve into the process that runs the tests: a crash must be the
 result of a test, not the end of all of them.  The interpreter is the one that NEVE_TEST_PYTHON
 names, or else the one that runs pytest (older ones and newer ones have no pytest of their own); the
-package is found where PYTHONPATH says, or else where the build puts it.
+package is found where PYTHONPATH says, or else where the build puts it.  Neve's mode is that of
+NEVE_TEST_MODE, or else the default one; a test that is about the setting takes it out by
+``{"NEVE_MODE": None}``.
 """
 
 import difflib
@@ -21,6 +23,8 @@ import textwrap
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("NEVE_TEST_PYTHON") or sys.executable
 TIMEOUT_S = 120
+#: What the tests of semantics run in; None: Neve's default.
+TEST_MODE = os.environ.get("NEVE_TEST_MODE") or None
 
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 # What Python 3.15 tells callbacks and in gc.get_stats(), beyond what can be compared.
@@ -57,6 +61,18 @@ def package_folder():
     return None
 
 
+@functools.lru_cache(maxsize=None)
+def default_mode():
+    """Neve's mode where nobody chooses one."""
+    return re.search(r'^_DEFAULT_MODE = "(\w+)"$',
+                     (package_folder() / "neve/__init__.py").read_text(), re.M).group(1)
+
+
+def mode():
+    """The mode that the programs of the tests run in, unless they choose one."""
+    return TEST_MODE or default_mode()
+
+
 def environment(changes=None, search_path=None):
     """The environment for a test's process: nothing of the caller's that would change Python or
     Neve."""
@@ -66,6 +82,8 @@ def environment(changes=None, search_path=None):
     kept["PYTHONHASHSEED"] = "0"
     kept["PYTHONDONTWRITEBYTECODE"] = "1"
     kept["LC_ALL"] = "C.UTF-8"
+    if TEST_MODE:
+        kept["NEVE_MODE"] = TEST_MODE
     for name, value in (changes or {}).items():
         if value is None:
             kept.pop(name, None)

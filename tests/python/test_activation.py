@@ -112,7 +112,7 @@ def test_with_the_runner(start):
 
 def test_installing_again(start):
     is_silent(start("-c", "import neve; neve.install(); neve.install(); print(neve.stats()['mode'])"),
-              "generational\n")
+              harness.mode() + "\n")
     is_silent(start("-c", "import neve; neve.uninstall(); neve.install(pause_us=9); "
                           "print(neve.is_installed())"), "True\n")
     result = start("-c", "import neve; neve.install(pause_us=9)")
@@ -121,15 +121,18 @@ def test_installing_again(start):
 
 @pytest.mark.parametrize("name, value", [("NEVE_MODE", "fast"), ("NEVE_MODE", "snapshot"),
                                          ("NEVE_PAUSE_US", "soon"), ("NEVE_PAUSE_US", "0"),
+                                         ("NEVE_TIMER_MS", "soon"),
                                          ("NEVE_GC_STRESS", "maybe")])
 def test_settings_that_cannot_be(start, name, value):
     says(start("-c", IS_ON, env={**ON, name: value}), "False\n", "going on without Neve", name)
 
 
 def test_settings(start):
-    env = {**ON, "NEVE_MODE": "generational", "NEVE_PAUSE_US": "321", "NEVE_GC_STRESS": "1"}
-    is_silent(start("-c", "import gc, neve; neve.install(pause_us=321); print(gc.get_threshold()[0])",
-                    env=env), "1\n")
+    for mode in ("generational", "incremental"):
+        env = {**ON, "NEVE_MODE": mode, "NEVE_PAUSE_US": "321", "NEVE_GC_STRESS": "1"}
+        is_silent(start("-c", "import gc, neve; neve.install(pause_us=321); "
+                              "print(gc.get_threshold()[0], neve.stats()['mode'])",
+                        env=env), f"1 {mode}\n")
 
 
 CHILDREN = """
@@ -148,7 +151,7 @@ def test_statistics(start, runner):
     assert result.status == 0 and result.out == "a child of another kind\n", result
     # Once: neither for the forked child nor for the interpreter that was started.
     assert result.err.count("\npauses ") == 1 and result.err.startswith("Neve "), result
-    assert json.loads((runner.folder / "stats.json").read_text())["mode"] == "generational"
+    assert json.loads((runner.folder / "stats.json").read_text())["mode"] == harness.mode()
 
 
 def test_statistics_of_each_process(start, runner):

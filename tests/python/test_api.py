@@ -14,8 +14,8 @@ def test_names_and_documentation(runner):
         assert re.fullmatch(r"\\d+\\.\\d+\\.\\d+", neve.__version__), neve.__version__
         for name in neve.__all__:
             assert getattr(neve, name).__doc__, name
-        assert neve.__all__ == ["install", "uninstall", "is_installed", "stats", "freeze",
-                                "unfreeze"]
+        assert neve.__all__ == ["install", "uninstall", "is_installed", "step", "stats",
+                                "freeze", "unfreeze"]
         assert not neve.is_installed()      # importing changes nothing
     """)
 
@@ -140,7 +140,7 @@ def test_installing_twice(runner):
         assert neve.is_installed()
         neve.uninstall()
         neve.install(pause_us=400)
-    """)
+    """, env={"NEVE_MODE": "generational"})
 
 
 def test_installing_under_the_runner(runner):
@@ -157,12 +157,14 @@ def test_settings_that_cannot_be(runner):
     runner.plain_code("""
         import neve
         for kind, arguments in ((ValueError, dict(mode="fast")), (ValueError, dict(mode="")),
-                                (ValueError, dict(mode="incremental")),
                                 (ValueError, dict(mode="snapshot")), (ValueError, dict(mode=5)),
                                 (ValueError, dict(pause_us=0)), (ValueError, dict(pause_us=-1)),
                                 (ValueError, dict(pause_us=10 ** 30)),
                                 (TypeError, dict(pause_us="100")), (TypeError, dict(pause_us=1.5)),
-                                (TypeError, dict(pause_us=True)), (TypeError, dict(speed=1))):
+                                (TypeError, dict(pause_us=True)), (TypeError, dict(speed=1)),
+                                (ValueError, dict(timer_ms=-1)), (TypeError, dict(timer_ms="9")),
+                                (ValueError, dict(timer_ms=10 ** 12)),
+                                (TypeError, dict(timer_ms=False)), (TypeError, dict(timer_ms=0.5))):
             try:
                 neve.install(**arguments)
             except kind as error:
@@ -171,18 +173,20 @@ def test_settings_that_cannot_be(runner):
                 raise AssertionError(arguments)
         assert not neve.is_installed()
         try:
-            neve.install("incremental")
+            neve.install("snapshot")
         except ValueError as error:
             assert "not built yet" in str(error), error
-        neve.install("generational", 1)
+        neve.install("generational", 1, 0)
     """)
 
 
 def test_settings_of_the_environment(runner):
     code = "import neve; neve.install(); print(neve.stats()['mode'])"
-    env = {"NEVE_MODE": "generational", "NEVE_PAUSE_US": "100", "NEVE_GC_STRESS": "0"}
-    assert runner.plain_code(code, env=env).out == "generational\n"
-    assert runner.plain_code(code, env=dict.fromkeys(env, "")).out == "generational\n"
+    for mode in ("generational", "incremental"):
+        env = {"NEVE_MODE": mode, "NEVE_PAUSE_US": "100", "NEVE_TIMER_MS": "0",
+               "NEVE_GC_STRESS": "0"}
+        assert runner.plain_code(code, env=env).out == mode + "\n"
+    assert runner.plain_code(code, env=dict.fromkeys(env, "")).out == harness.default_mode() + "\n"
     result = runner.plain_code(code, env={"NEVE_MODE": "fast"}, status=1)
     assert result.err.splitlines()[-1].startswith("ValueError: NEVE_MODE: ")
 
@@ -190,7 +194,7 @@ def test_settings_of_the_environment(runner):
 def test_needs_to_be_installed(runner):
     runner.plain_code("""
         import neve
-        for function in (neve.stats, neve.freeze, neve.unfreeze):
+        for function in (neve.stats, neve.freeze, neve.unfreeze, neve.step):
             try:
                 function()
             except RuntimeError as error:

@@ -31,8 +31,8 @@ def assert_refused(result, *parts):
     (["--mode"], ["--mode", "value"]),
     (["--mode", "fast", "program.py"], ["'fast'", "generational"]),
     (["--mode=", "program.py"], ["mode", "generational"]),
-    (["--mode", "incremental", "program.py"], ["incremental", "not built yet", "generational"]),
-    (["--mode=snapshot", "program.py"], ["snapshot", "not built yet"]),
+    (["--mode=snapshot", "program.py"], ["snapshot", "not built yet", "generational",
+                                         "incremental"]),
     (["--pause-us", "fast", "program.py"], ["--pause-us", "'fast'", "microseconds"]),
     (["--pause-us", "-1", "program.py"], ["--pause-us", "microseconds"]),
     (["--pause-us", "0", "program.py"], ["0", "microseconds"]),
@@ -63,6 +63,9 @@ def test_command_lines(runner, words, parts):
     ("NEVE_PAUSE_US", "soon", ["NEVE_PAUSE_US", "'soon'"]),
     ("NEVE_PAUSE_US", "-5", ["NEVE_PAUSE_US"]),
     ("NEVE_PAUSE_US", "0", ["NEVE_PAUSE_US"]),
+    ("NEVE_TIMER_MS", "soon", ["NEVE_TIMER_MS", "'soon'", "milliseconds"]),
+    ("NEVE_TIMER_MS", "-1", ["NEVE_TIMER_MS"]),
+    ("NEVE_TIMER_MS", "99999999999", ["NEVE_TIMER_MS", "milliseconds"]),
     ("NEVE_GC_STRESS", "maybe", ["NEVE_GC_STRESS", "'maybe'"]),
 ])
 def test_environment(runner, name, value, parts):
@@ -71,9 +74,10 @@ def test_environment(runner, name, value, parts):
 
 def test_the_command_line_overrides_the_environment(runner):
     env = {"NEVE_MODE": "nonsense", "NEVE_PAUSE_US": "nonsense"}
-    result = runner.neve("-c", "print('ran')", env=env,
-                         neve_options=["--mode", "generational", "--pause-us=200"])
-    assert (result.status, result.out, result.err) == (0, "ran\n", "")
+    for mode in ("generational", "incremental"):
+        result = runner.neve("-c", "import neve; print(neve.stats()['mode'])", env=env,
+                             neve_options=["--mode", mode, "--pause-us=200"])
+        assert (result.status, result.out, result.err) == (0, mode + "\n", "")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read and write everything")

@@ -22,19 +22,26 @@ WORK = """
 """
 
 
-def assert_table(text):
+def assert_table(text, mode=None):
     """The report, as people see it."""
+    mode = mode or harness.mode()
     lines = text.splitlines()
-    assert re.match(r"Neve \d+\.\d+\.\d+ \(generational\) on Python 3\.", lines[0]), text
+    assert re.match(r"Neve \d+\.\d+\.\d+ \(" + mode + r"\) on Python 3\.", lines[0]), text
     assert lines[1].split() == ["generation", "objects", "collections", "collected",
                                 "uncollectable", "time", "longest", "pause"]
+    cycles = ["cycles", "slices"] if mode == "incremental" else []
     assert [line.split()[0] for line in lines[2:]] == ["young", "middle", "old", "permanent",
-                                                       "pauses", "memory"]
+                                                       "pauses", *cycles, "memory"]
     for name, line in zip(("young", "middle", "old"), lines[2:]):
         assert re.match(name + r"( +[\d,]+){4}( +[\d,.]+ m?s){2}$", line), line
     assert re.match(r"pauses +p50 [\d,.]+ m?s, p99 .*, longest .*, in all .*", lines[6])
+    if cycles:
+        assert re.match(r"cycles +[\d,]+ ended, [\d,]+ abandoned(, one under way)?; [\d,]+ collected, "
+                        r"largest group [\d,]+$", lines[7])
+        assert re.match(r"slices +[\d,]+, of these [\d,]+ late, longest [\d,.]+ m?s, in all [\d,.]+ "
+                        r"m?s$", lines[8])
     assert re.match(r"memory +heap in use [\d,.]+ MiB, cached .*, returned .*, side tables .*, "
-                    r"peak RSS [\d,.]+ MiB$", lines[7])
+                    r"peak RSS [\d,.]+ MiB$", lines[-1])
     assert all(len(line) <= 120 for line in lines)
 
 
@@ -42,6 +49,9 @@ def test_table(runner):
     result = runner.neve_code(WORK, neve_options=["--stats"])
     assert result.out == ""
     assert_table(result.err)
+    for mode in ("generational", "incremental"):
+        result = runner.neve_code(WORK, neve_options=["--stats", "--mode", mode])
+        assert_table(result.err, mode)
 
 
 def test_nothing_unless_asked(runner):
@@ -53,7 +63,7 @@ def test_json(runner):
     result = runner.neve_code(WORK, neve_options=["--stats-json", "stats.json"])
     assert result.err == ""
     figures = json.loads((runner.folder / "stats.json").read_text())
-    assert figures["mode"] == "generational"
+    assert figures["mode"] == harness.mode()
     collector, heap = figures["collector"], figures["heap"]
     assert [set(generation) for generation in collector["generations"]] == [{
         "objects", "collections", "collected", "uncollectable", "time_ns", "longest_pause_ns"}] * 3
@@ -80,7 +90,7 @@ def test_json_replaces_a_file_and_follows_a_link(runner):
     os.symlink("real.json", runner.folder / "link.json")
     runner.neve_code("import os; os.chdir('/')", neve_options=["--stats-json", "link.json"])
     assert (runner.folder / "link.json").is_symlink()
-    assert json.loads((runner.folder / "real.json").read_text())["mode"] == "generational"
+    assert json.loads((runner.folder / "real.json").read_text())["mode"] == harness.mode()
 
 
 @pytest.mark.parametrize("code, status", [
@@ -186,7 +196,7 @@ def test_devices_are_written_not_replaced(runner):
                            "print('{}')"], capture_output=True, text=True, cwd=runner.folder,
                           env=harness.environment())
     first, _, rest = done.stdout.partition("\n")
-    assert done.returncode == 0 and first == "{}" and json.loads(rest)["mode"] == "generational"
+    assert done.returncode == 0 and first == "{}" and json.loads(rest)["mode"] == harness.mode()
     result = runner.neve("-c", "pass", neve_options=["--stats-json", "/dev/null"])
     assert (result.status, result.err) == (0, "")
     assert not os.path.isfile("/dev/null")

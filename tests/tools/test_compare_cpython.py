@@ -190,6 +190,25 @@ def test_expected_differences_are_taken_out_and_named():
     assert applying("other", "3.11", ["test_x"]) == applying("neve", "3.13", ["test_x"]) == []
 
 
+def test_a_mode_reaches_neve_and_is_checked(tmp_path):
+    suite = tool.Suite("python", tmp_path, tmp_path, 10, False, "incremental")
+    assert suite.environment("neve-incremental", "/tmp")["NEVE_MODE"] == "incremental"
+    assert "NEVE_MODE" not in suite.environment("stock", "/tmp")
+    other = tool.Suite("python", tmp_path, tmp_path, 10, False)
+    assert "NEVE_MODE" not in other.environment("neve", "/tmp")
+    stats = tmp_path / "stats.json"
+    for one in (suite, other):
+        assert "in charge" in one.was_not_tested(stats)
+    stats.write_text('{"mode": "incremental"}')
+    assert suite.was_not_tested(stats) is None and other.was_not_tested(stats) is None
+    stats.write_text('{"mode": "generational"}')
+    assert "generational" in suite.was_not_tested(stats) and other.was_not_tested(stats) is None
+    # Entries of the table may be for one mode.
+    entry = tool.Expected("test.test_x.*", "*-incremental", "*", "the reason")
+    assert tool.expected_of("neve-stress-incremental", "3.11", ["test_x"], [entry]) == [entry]
+    assert tool.expected_of("neve", "3.11", ["test_x"], [entry]) == []
+
+
 def test_choosing_parts_of_packages():
     names = ["test_gc", "test.test_io.test_general", "test.test_iox", "test_gcx"]
     assert tool.choose(names, ["test_io", "test_gc"]) == names[:2]
