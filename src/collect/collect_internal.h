@@ -150,6 +150,7 @@ typedef struct nv_cycle {
     uint64_t owed_ns;
     uint64_t end_ns;       /* when the last one ended */
     size_t middle;         /* objects in the middle generation, at most */
+    size_t unpaid;         /* promotions that the next slice has to pay for */
     bool is_wanted;        /* by neve_step */
     size_t changes;        /* promotions since the last cycle began */
     size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
