@@ -23,10 +23,12 @@ Each row says for each of its targets whether it is met. A row that fails says w
 Pictures (SVG) go to build/bench-pauses.
 """
 
+import glob
 import math
 import os
 import re
 import statistics
+import sys
 
 import common
 import pause_workloads
@@ -36,9 +38,12 @@ CONFIGURATIONS = ("stock", "generational", "incremental")
 # "No worse" cannot mean that a run time is equal to the last digit: medians of three repeat to about this.
 NO_WORSE = 1.02
 MS_PER_OBJECT = 40e-6
+# A program ends anywhere between two young collections: about what these hold is no difference.
+END_SLACK = 2_000
 
 # A hundred pages of the library's part of the manual, large and small: every third by name.
-MANUAL = "/usr/share/doc/python3.11/html/_sources/library"
+MANUALS = "/usr/share/doc/python3.*/html/_sources/library"
+MANUAL = max(glob.glob(MANUALS), key=lambda path: (len(path), path), default=MANUALS.replace("*", "11"))
 PAGES = """
 __future__ abc argparse asynchat asyncio-dev asyncio-extending asyncio-platforms asyncio-queue
 asyncio-subprocess asyncore audit_events binary builtins cgi cmath codecs collections.abc
@@ -74,7 +79,7 @@ SIZES = {
     "sizes": (number_list, [1_000_000], [20_000], "heap: live containers, one or several sizes"),
     "lists": (common.positive, 20, 20, "heap: lists kept of each request"),
     "growth": (positive_float, 0.6, 0.6, "heap: lists kept in all, as a share of the live heap; at least --least-lists"),
-    "least-lists": (common.positive, 600_000, 100_000, "heap: see --growth"),
+    "least-lists": (common.positive, 600_000, 250_000, "heap: see --growth"),
     "server-heap": (common.positive, 5_000_000, 20_000, "server: live containers"),
     "server-rate": (positive_float, 400.0, 200.0, "server: requests per second"),
     "server-seconds": (positive_float, 60.0, 2.0, "server: duration"),
@@ -82,7 +87,7 @@ SIZES = {
     "linked-objects": (common.positive, 20_000_000, 400_000, "linked: objects in all"),
     "pages": (common.positive, 100, 5, "sphinx: pages, at most 100"),
     "ring-heap": (common.positive, 1_000_000, 20_000, "rings: live containers"),
-    "ring-objects": (common.positive, 100_000, 10_000, "rings: objects of each, at least 1001"),
+    "ring-objects": (common.positive, 100_000, 10_000, "rings: objects of each"),
     "rings": (common.positive, 60, 12, "rings: how many"),
     "rings-held": (common.positive, 3, 3, "rings: how many are held before the oldest is dropped"),
     "churn-heap": (common.positive, 1_000_000, 20_000, "churn: live containers"),
@@ -156,15 +161,15 @@ def garbage_cases(options):
 # figure: head of its column, digits
 COLUMNS = {
     "wall_s": ("run s", 2), "cpu_s": ("CPU s", 2), "collector_s": ("collector s", 3),
-    "pause_total_s": ("by stats s", 3), "pause_max_ms": ("longest ms", 2), "pause_p99_ms": ("p99 ms", 3),
-    "slice_max_ms": ("slice ms", 2), "gap_ms": ("gap ms", 2), "control_gap_ms": ("control ms", 2),
+    "stat_pause_total_s": ("by stats s", 3), "pause_max_ms": ("pause ms", 2), "pause_p99_ms": ("pause p99", 3),
+    "stat_pause_max_ms": ("stats ms", 2), "stat_pause_p99_ms": ("stats p99", 3), "stat_slice_max_ms": ("slice ms", 2), "gap_ms": ("gap ms", 2), "control_gap_ms": ("control ms", 2),
     "over_control_ms": ("over ms", 2), "lap_cpu_ms": ("request CPU ms", 2), "whole": ("whole", 0),
-    "peak_mb": ("peak MB", 1), "latency_p50_ms": ("p50 ms", 2), "latency_p99_ms": ("p99 ms", 2),
-    "latency_p999_ms": ("p99.9 ms", 2), "latency_max_ms": ("longest ms", 2), "client_late_ms": ("client late ms", 2),
-    "garbage": ("garbage", 0), "rings_per_s": ("rings/s", 0), "largest_group": ("largest group", 0),
+    "largest_collected": ("most at once", 0), "peak_mb": ("peak MB", 1), "latency_p50_ms": ("p50 ms", 2), "latency_p99_ms": ("p99 ms", 2),
+    "latency_p999_ms": ("p99.9 ms", 2), "latency_max_ms": ("longest ms", 2), "client_late_ms": ("client p99.9", 2),
+    "garbage": ("garbage", 0), "rings_per_s": ("rings/s", 0), "stat_largest_group": ("largest group", 0),
 }
-COMMON_COLUMNS = ("cpu_s", "collector_s", "pause_total_s", "pause_max_ms", "pause_p99_ms", "slice_max_ms")
-STATISTICS = ("pause_total_s", "slice_max_ms", "largest_group", "cycles", "late_slices")
+COMMON_COLUMNS = ("cpu_s", "collector_s", "stat_pause_total_s", "pause_max_ms", "pause_p99_ms", "stat_pause_max_ms",
+                  "stat_pause_p99_ms", "stat_slice_max_ms")
 
 
 def median(values):
@@ -176,10 +181,10 @@ def figures_of(runs):
     """The medians of everything that is a number, the Neve statistics among them, None where there are none."""
     row = {key: median([run[key] for run in runs])
            for key, value in runs[0].items() if isinstance(value, (int, float)) or value is None}
-    for key in STATISTICS:
-        row[key] = median([(run.get("statistics") or {}).get(key) for run in runs])
+    for key in runs[0]["statistics"] or {}:
+        row["stat_" + key] = median([run["statistics"][key] for run in runs])
     # Whole passes over the old generation: cycles where there are cycles, else full collections.
-    row["whole"] = median([(run.get("statistics") or {}).get("cycles") or run["collections"][2] for run in runs])
+    row["whole"] = median([(run["statistics"] or {}).get("cycles") or run["collections"][2] for run in runs])
     controls = [run["control"]["gap_ms"] for run in runs if "control" in run]
     row["control_gap_ms"] = median(controls)
     row["over_control_ms"] = median([max(0.0, run["gap_ms"] - run["control"]["gap_ms"])
@@ -226,7 +231,7 @@ class Judge:
 def judge_heap(judge):
     judge.at_most("pause_max_ms", 1.0, "longest pause, CPU ms")
     if judge.configuration == "incremental":
-        judge.at_most("slice_max_ms", 1.0, "longest slice by the statistics, ms")
+        judge.at_most("stat_slice_max_ms", 1.0, "longest slice by the statistics, ms")
     judge.at_most("over_control_ms", 1.0, "longest gap over the control's, ms")
     judge.at_most("pause_p99_ms", 0.6, "p99 of the pauses, CPU ms")
     judge.of_stock("collector_s", 0.5, "collector CPU")
@@ -247,7 +252,7 @@ def judge_sphinx(judge):
     judge.of_stock("collector_s", 0.25, "collector CPU")
     judge.of_stock("wall_s", 0.65, "run time")
     judge.of_stock("peak_mb", 1.1, "peak RSS")
-    judge.at_most("pause_max_ms", max(5.0, MS_PER_OBJECT * (judge.neve["largest_group"] or 0)),
+    judge.at_most("pause_max_ms", max(5.0, MS_PER_OBJECT * (judge.neve["stat_largest_group"] or 0)),
                   "longest pause, CPU ms")
     judge.same_output()
 
@@ -262,9 +267,7 @@ def judge_rings(judge):
 def judge_programs(judge):
     judge.of_stock("peak_mb", 1.1, "peak RSS")
     if judge.stock:
-        # The end of the program falls anywhere between two young collections; less than these hold is no figure.
-        limit = max(1.1 * judge.stock["garbage"], 3 * judge.stock["threshold"])
-        judge.at_most("garbage", limit, "garbage at the end")
+        judge.at_most("garbage", 1.1 * judge.stock["garbage"] + END_SLACK, "garbage at the end, objects")
     judge.of_stock("wall_s", NO_WORSE, "run time")
     judge.same_output()
 
@@ -285,9 +288,9 @@ ROWS = {
     "server": (server_cases, judge_server, ("latency_p50_ms", "latency_p99_ms", "latency_p999_ms", "latency_max_ms",
                                             "client_late_ms", "whole", "peak_mb")),
     "linked": (linked_cases, judge_linked, ("whole", "peak_mb")),
-    "sphinx": (sphinx_cases, judge_sphinx, ("wall_s", "largest_group", "whole", "peak_mb")),
-    "rings": (ring_cases, judge_rings, ("wall_s", "gap_ms", "garbage", "largest_group", "whole", "peak_mb")),
-    "programs": (program_cases, judge_programs, ("wall_s", "garbage", "whole", "peak_mb")),
+    "sphinx": (sphinx_cases, judge_sphinx, ("wall_s", "stat_largest_group", "whole", "peak_mb")),
+    "rings": (ring_cases, judge_rings, ("wall_s", "gap_ms", "garbage", "stat_largest_group", "whole", "peak_mb")),
+    "programs": (program_cases, judge_programs, ("wall_s", "garbage", "largest_collected", "whole", "peak_mb")),
     "churn": (churn_cases, judge_churn, ("gap_ms", "rings_per_s", "whole", "peak_mb")),
     "created": (created_cases, None, ("gap_ms", "whole", "peak_mb")),
     "garbage": (garbage_cases, judge_garbage, ("gap_ms", "garbage", "whole", "peak_mb")),
@@ -323,7 +326,7 @@ def judge_row(row, figures, parameters):
                 judge.note("collector time ~ objects to the power", exponent, LINEAR, exponent <= LINEAR)
                 checks += judge.checks
             elif exponent is not None:
-                print(f"stock's collector time grows with the objects to the power {exponent:.2f}.")
+                print(f"Stock: collector time grows with the objects to the power {exponent:.2f}.")
     return checks
 
 
@@ -397,15 +400,16 @@ def draw(folder, case, reports):
 
 def print_row(row, figures):
     columns = [*COMMON_COLUMNS, *ROWS[row][2]]
-    # The latencies say more of a server than its longest gap; a column without any figure says nothing.
+    # A column without any figure says nothing.
     columns = [column for column in columns
                if any(by.get(column) is not None for case in figures.values() for by in case.values())]
     cells = [[case, common.LABELS[configuration],
-              *(common.number(by[column], COLUMNS[column][1]) for column in columns)]
+              *(common.number(by.get(column), COLUMNS[column][1]) for column in columns)]
              for case, by_configuration in figures.items() for configuration, by in by_configuration.items()]
     if cells:
         print(f"\n== {row}")
         common.print_table(["case", "configuration", *(COLUMNS[column][0] for column in columns)], cells, left=2)
+        sys.stdout.flush()
 
 
 def print_checks(checks):
@@ -446,8 +450,6 @@ def parse_command_line():
             setattr(options, attribute, quick if options.quick else full)
     if options.pages > len(PAGES):
         parser.error(f"argument --pages: there are {len(PAGES)}")
-    if options.ring_objects <= pause_workloads.TOKEN_EVERY:
-        parser.error(f"argument --ring-objects: needs more than {pause_workloads.TOKEN_EVERY}")
     common.check_json_file(parser, options)
     try:
         os.makedirs(options.pictures, exist_ok=True)

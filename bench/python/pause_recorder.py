@@ -166,6 +166,6 @@ def neve_difference(before, after):
         "late_slices": cycle.get("late_slices", 0) - cycle_before.get("late_slices", 0),
         "abandoned": cycle.get("abandoned", 0) - cycle_before.get("abandoned", 0),
         "collected": cycle.get("collected", 0) - cycle_before.get("collected", 0),
-        "slice_max_ms": cycle.get("longest_slice_ns", 0) / 1e6,
-        "largest_group": cycle.get("largest_group", 0),
+        "slice_max_ms": cycle["longest_slice_ns"] / 1e6 if cycle.get("slices") else None,
+        "largest_group": cycle["largest_group"] if cycle.get("slices") else None,
     }

@@ -2,9 +2,8 @@
 """The measured programs of bench_pauses. Each is `run_<kind>(parameters)`, in a process of its own, and returns what a
 Recorder reported and what the program itself counted.
 
-Garbage is counted by tokens: objects that the collector does not track, held by a member of a ring of garbage. A token
-goes when that member is cleared, and says so from its finalizer. So the collector has no finalizer and no weak
-reference to look after, and no object more to count.
+Where garbage is counted, every object of a ring refers to MARKER, and the marker's own count says how many of them have
+not been cleared. So the collector has no finalizer and no weak reference to look after, and no object more to track.
 """
 
 import asyncio
@@ -31,18 +30,8 @@ LISTS_PER_TICK = 5
 RINGS_HELD = 200
 RINGS_PER_TICK = 10
 CHURN_RING = 4
-TOKEN_EVERY = 1000
-# How many tokens are gone; an item, because writing an attribute of the class would empty the type's caches.
-GONE = [0]
-
-
-class Token:
-    """Counts those of its kind that are gone. No attribute and no weak reference: the collector does not track it."""
-
-    __slots__ = ()
-
-    def __del__(self):
-        GONE[0] += 1
+COUNT_EVERY = 1000
+MARKER = object()
 
 
 class Node:
@@ -170,7 +159,7 @@ def run_server(parameters):
     report["requests"] = len(latencies)
     for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1)):
         report[f"latency_{name}_ms"] = percentile(latencies, share) / 1000
-    report["client_late_ms"] = answer["sent_late_us"] / 1000
+    report["client_late_ms"] = percentile(answer["sent_late_us"], 0.999) / 1000
     report["samples"]["latencies"] = [answer["at_us"], latencies]
     common.expect(requests.count == len(latencies), "the server did not serve as many requests as were sent")
     return report
@@ -212,28 +201,27 @@ def run_rings(parameters):
     gc.enable()
     recorder.begin()
     tick = recorder.make_ticker()
-    dropped = worst = 0
+    unused = sys.getrefcount(MARKER)
+    worst = 0
     for _ in range(parameters["rings"]):
-        first = last = [None]
-        for number in range(1, ring_objects):
-            last = [last]
-            if number % TOKEN_EVERY == 0:
-                last.append(Token())
-                if dropped - GONE[0] > worst:
-                    worst = dropped - GONE[0]
+        first = last = [None, MARKER]
+        for number in range(2, ring_objects + 1):
+            last = [last, MARKER]
             if number % LISTS_PER_TICK == 0:
                 tick()
+            if number % COUNT_EVERY == 0:
+                worst = max(worst, sys.getrefcount(MARKER) - unused - number - len(held) * ring_objects)
         first[0] = last
         held.append(first)
         first = last = None
         if len(held) > parameters["held"]:
             held.popleft()
-            dropped += (ring_objects - 1) // TOKEN_EVERY
+            worst = max(worst, sys.getrefcount(MARKER) - unused - len(held) * ring_objects)
         tick()
     gc.disable()
     report = recorder.finish()
     common.expect(len(heap) == parameters["size"] and len(held) == parameters["held"], "the heap changed its size")
-    return dict(report, garbage=worst * TOKEN_EVERY)
+    return dict(report, garbage=worst)
 
 
 def run_program(parameters):
@@ -335,19 +323,22 @@ def run_garbage(parameters):
     gc.enable()
     recorder.begin()
     tick = recorder.make_ticker()
+    unused = sys.getrefcount(MARKER)
     worst = 0
     for number in range(parameters["pairs"]):
-        a = [Token()]
-        a.append([a])
-        a = None
-        if number + 1 - GONE[0] > worst:
-            worst = number + 1 - GONE[0]
+        a = [MARKER]
+        b = [a, MARKER]
+        a.append(b)
+        a = b = None
+        waiting = sys.getrefcount(MARKER) - unused
+        if waiting > worst:
+            worst = waiting
         if number % RINGS_PER_TICK == 0:
             tick()
     gc.disable()
     report = recorder.finish()
     common.expect(len(heap) == parameters["size"], "the heap changed its size")
-    return dict(report, garbage=2 * worst)
+    return dict(report, garbage=worst)
 
 
 RUN = {"heap": run_heap, "server": run_server, "linked": run_linked, "rings": run_rings, "program": run_program,
