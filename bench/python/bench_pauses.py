@@ -78,7 +78,8 @@ positive_float.__name__ = "positive number"
 SIZES = {
     "sizes": (number_list, [1_000_000], [20_000], "heap: live containers, one or several sizes"),
     "lists": (common.positive, 20, 20, "heap: lists kept of each request"),
-    "growth": (positive_float, 0.6, 0.6, "heap: lists kept in all, as a share of the live heap; at least --least-lists"),
+    "growth": (positive_float, 0.6, 0.6,
+               "heap: lists kept in all, as a share of the live heap; at least --least-lists"),
     "least-lists": (common.positive, 600_000, 250_000, "heap: see --growth"),
     "server-heap": (common.positive, 5_000_000, 20_000, "server: live containers"),
     "server-rate": (positive_float, 400.0, 200.0, "server: requests per second"),
@@ -162,9 +163,11 @@ def garbage_cases(options):
 COLUMNS = {
     "wall_s": ("run s", 2), "cpu_s": ("CPU s", 2), "collector_s": ("collector s", 3),
     "stat_pause_total_s": ("by stats s", 3), "pause_max_ms": ("pause ms", 2), "pause_p99_ms": ("pause p99", 3),
-    "stat_pause_max_ms": ("stats ms", 2), "stat_pause_p99_ms": ("stats p99", 3), "stat_slice_max_ms": ("slice ms", 2), "gap_ms": ("gap ms", 2), "control_gap_ms": ("control ms", 2),
+    "stat_pause_max_ms": ("stats ms", 2), "stat_pause_p99_ms": ("stats p99", 3),
+    "stat_slice_max_ms": ("slice ms", 2), "gap_ms": ("gap ms", 2), "control_gap_ms": ("control ms", 2),
     "over_control_ms": ("over ms", 2), "lap_cpu_ms": ("request CPU ms", 2), "whole": ("whole", 0),
-    "largest_collected": ("most at once", 0), "peak_mb": ("peak MB", 1), "latency_p50_ms": ("p50 ms", 2), "latency_p99_ms": ("p99 ms", 2),
+    "largest_collected": ("most at once", 0), "peak_mb": ("peak MB", 1),
+    "latency_p50_ms": ("p50 ms", 2), "latency_p99_ms": ("p99 ms", 2),
     "latency_p999_ms": ("p99.9 ms", 2), "latency_max_ms": ("longest ms", 2), "client_late_ms": ("client p99.9", 2),
     "garbage": ("garbage", 0), "rings_per_s": ("rings/s", 0), "stat_largest_group": ("largest group", 0),
 }
@@ -436,7 +439,8 @@ def parse_command_line():
     parser.add_argument("--quick", action="store_true", help="small sizes, for trying out: no figure means anything")
     for name, (kind, full, quick, meaning) in SIZES.items():
         shown = [",".join(map(str, size)) if isinstance(size, list) else size for size in (full, quick)]
-        parser.add_argument(f"--{name}", type=kind, metavar="N", help=f"{meaning} (default {shown[0]}, quick {shown[1]})")
+        parser.add_argument(f"--{name}", type=kind, metavar="N",
+                            help=f"{meaning} (default {shown[0]}, quick {shown[1]})")
     parser.add_argument("--manual", metavar="FOLDER", default=MANUAL,
                         help="sphinx: where the sources of the library's pages are (default %(default)s)")
     parser.add_argument("--timeout", type=positive_float, default=3600.0, metavar="S",

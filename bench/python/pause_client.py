@@ -73,7 +73,8 @@ def main():
         return 1
     due_us = [int(number * 1e6 / rate) for number in range(total)]
     latency_us = [round((answered - zero_ns) / 1000 - due, 1) for answered, due in zip(answered_ns, due_us)]
-    print(json.dumps({"at_us": due_us, "latency_us": latency_us, "sent_late_us": [late // 1000 for late in lateness_ns]}))
+    late_us = [late // 1000 for late in lateness_ns]
+    print(json.dumps({"at_us": due_us, "latency_us": latency_us, "sent_late_us": late_us}))
     return 0
 
 

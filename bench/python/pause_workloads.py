@@ -29,7 +29,6 @@ LISTS_PER_TICK = 5
 # Every second ring that a request leaves dies at once, the others when so many have come after them.
 RINGS_HELD = 200
 RINGS_PER_TICK = 10
-CHURN_RING = 4
 COUNT_EVERY = 1000
 MARKER = object()
 
