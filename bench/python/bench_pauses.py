@@ -80,7 +80,7 @@ SIZES = {
     "lists": (common.positive, 20, 20, "heap: lists kept of each request"),
     "growth": (positive_float, 0.6, 0.6,
                "heap: lists kept in all, as a share of the live heap; at least --least-lists"),
-    "least-lists": (common.positive, 600_000, 250_000, "heap: see --growth"),
+    "least-lists": (common.positive, 700_000, 250_000, "heap: see --growth"),
     "server-heap": (common.positive, 5_000_000, 20_000, "server: live containers"),
     "server-rate": (positive_float, 400.0, 200.0, "server: requests per second"),
     "server-seconds": (positive_float, 60.0, 2.0, "server: duration"),
