@@ -17,7 +17,7 @@ CPYTHON_FLAGS ?=
 
 TOOL := $(TOOLS_PYTHON) -B
 
-.PHONY: help run build test test-cpython pythons bench deps deps-run deps-wheel install install-python \
+.PHONY: help run build test test-cpython pythons bench bench-pauses deps deps-run deps-wheel install install-python \
         wheel sdist format check clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test-cpython  CPython's whole test suite on stock and on Neve; prints what differs"
 	@echo "make pythons   fetch CPython 3.13 to 3.15 into build/pythons, for tests only"
 	@echo "make bench     the benchmarks"
+	@echo "make bench-pauses  pauses and memory of large heaps in every mode, with pictures; takes hours"
 	@echo "make build     the importable Python package, in build/python/<cache tag>/, and build/neve"
 	@echo "make deps      install the Debian packages that are missing"
 	@echo "make install   the C library, its headers, neve.pc, the program neve, and the Python package"
@@ -59,6 +60,10 @@ pythons:
 bench:
 	@sh tools/deps.sh bench
 	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' $(BENCH_FLAGS)
+
+bench-pauses:
+	@sh tools/deps.sh bench programs
+	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' --only bench_pauses -- $(BENCH_FLAGS)
 
 deps:
 	@sh tools/deps.sh run test pythons programs bench

@@ -18,19 +18,21 @@ programs_packages="$run_packages python3-pytest python3-django gunicorn uwsgi-co
                    uwsgi-plugin-python3 celery python3-celery python3-aiohttp python3-httpx
                    python3-sphinx mypy python3-pytest-xdist python3-pytest-forked"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4
-                valgrind"
+                valgrind python3-sphinx"
+
+# The version of Python that the system has (Debian 12: 3.11).
+version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null ||
+          echo 3.11)
 
 wanted=""
 for group in "${@:-run}"; do
     case $group in
     run)   wanted="$wanted $run_packages" ;;
-    test)
-        # CPython's own tests, for the version of Python that the system has (Debian 12: 3.11).
-        version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
-                  2>/dev/null || echo 3.11)
-        wanted="$wanted $test_packages libpython$version-testsuite" ;;
+    test)  # CPython's own tests are a package for each version.
+           wanted="$wanted $test_packages libpython$version-testsuite" ;;
     wheel) wanted="$wanted $wheel_packages" ;;
-    bench) wanted="$wanted $bench_packages" ;;
+    bench) # Python's manual is what bench_pauses has Sphinx build.
+           wanted="$wanted $bench_packages python$version-doc" ;;
     pythons) wanted="$wanted $pythons_packages" ;;
     programs) wanted="$wanted $programs_packages" ;;
     *)     echo "neve: deps.sh knows the groups run, test, pythons, programs, wheel and bench," \

@@ -3,7 +3,8 @@
 """Build and run the benchmarks: bench/native/*.c, then bench/python/bench_*.py.
 
 Each prints its own table.  The Python ones run under the interpreter given by --python with the
-package in PYTHONPATH; what follows `--` is handed to every benchmark.
+package in PYTHONPATH; what follows `--` is handed to every benchmark.  Those of APART take hours and
+run only when --only names them.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import build  # noqa: E402
 import find_sources  # noqa: E402
+
+APART = ("bench_pauses",)
 
 
 def machine():
@@ -42,6 +45,7 @@ def main():
     native = [s for s in find_sources.find(build.ROOT, ["bench/native/*.c"]) if args.only in s]
     scripts = [s for s in find_sources.find(build.ROOT, ["bench/python/bench_*.py"])
                if args.only in s]
+    scripts = [s for s in scripts if pathlib.Path(s).stem not in APART or args.only]
     if not native and not scripts:
         sys.stderr.write("neve: there is no such benchmark\n")
         return 2

@@ -161,7 +161,7 @@ def count_instructions(configuration, program, scale):
 
 def count_in_turn(options):
     """{program: {configuration: [instructions, ...]}}, and the exit status."""
-    configurations = list(options.only)
+    configurations = list(options.configurations)
     status = 0
     if "neve" in configurations:
         try:

@@ -159,8 +159,8 @@ def peak_kb():
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
-def measure(parameters):
-    name = parameters["program"]
+def run_program(program, finish):
+    """Runs a program in a folder of its own. Returns its digest, and what `finish` said when it had ended."""
     sys.path[:0] = [os.path.join(PROGRAMS, folder)
                     for folder in ("site", "django_site", "celery_jobs", "servers", "sphinx_tree", "mypy_library")]
     digest = Digest()
@@ -168,11 +168,16 @@ def measure(parameters):
         os.chdir(folder)
         # Sphinx and mypy take sys.argv, warnings of pages and the like go nowhere.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            RUN[name](digest)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        peak = peak_kb()
+            program(digest)
+        finished = finish()
         os.chdir("/")
     common.expect(digest.lines > 0, "the program answered nothing")
+    return digest, finished
+
+
+def measure(parameters):
+    digest, (usage, peak) = run_program(RUN[parameters["program"]],
+                                        lambda: (resource.getrusage(resource.RUSAGE_SELF), peak_kb()))
     return {"cpu_s": usage.ru_utime + usage.ru_stime, "peak_kb": peak, "answers": digest.lines,
             "digest": digest.sum.hexdigest(),
             "collections": [generation["collections"] for generation in gc.get_stats()]}

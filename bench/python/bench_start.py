@@ -31,9 +31,9 @@ def drive():
     options = common.make_parser("What starting costs.").parse_args()
     starts = 20 * options.runs
     try:
-        if "neve" in options.only:
+        if "neve" in options.configurations:
             common.check_neve()
-        times = {configuration: [] for configuration in options.only}
+        times = {configuration: [] for configuration in options.configurations}
         for _ in range(starts):
             for configuration in times:
                 times[configuration].append(1e3 * cpu_seconds(configuration))

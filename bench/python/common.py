@@ -22,7 +22,10 @@ import subprocess
 import sys
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve"}
+LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve",
+          "generational": "Neve generational", "incremental": "Neve incremental"}
+# The configurations that run on Neve, and the mode that each asks for; None is Neve's own default.
+NEVE_MODES = {"neve": None, "generational": "generational", "incremental": "incremental"}
 CHILD_TIMEOUT_S = 300
 
 
@@ -50,13 +53,17 @@ def positive(text):
 positive.__name__ = "positive number"
 
 
-def make_parser(description, configurations=("stock", "neve")):
-    """A parser with the options that every benchmark has; the benchmark adds its own."""
+def make_parser(description, configurations=("stock", "neve"), option="--only", runs=5):
+    """A parser with the options that every benchmark has; the benchmark adds its own.
+
+    `option` chooses configurations; `runs` is the default number of runs.
+    """
     parser = Parser(description=f"{description} Exit status: 0 measured, 1 something failed or Neve is not built, "
                                 "2 the command line is wrong.")
-    parser.add_argument("--runs", type=positive, default=5, metavar="N",
-                        help="runs of each case, in turn; medians are shown (default 5)")
-    parser.add_argument("--only", type=name_list(configurations), default=list(configurations), metavar="LIST",
+    parser.add_argument("--runs", type=positive, default=runs, metavar="N",
+                        help=f"runs of each case, in turn; medians are shown (default {runs})")
+    parser.add_argument(option, dest="configurations", type=name_list(configurations),
+                        default=list(configurations), metavar="LIST",
                         help=f"configurations, of {','.join(configurations)} (default all)")
     parser.add_argument("--json", metavar="FILE", help="also write everything measured to FILE")
     return parser
@@ -81,7 +88,7 @@ def environment_for(configuration):
     environment = dict(os.environ)
     environment.setdefault("PYTHONHASHSEED", "0")
     environment.pop("NEVE", None)
-    if configuration == "neve":
+    if configuration in NEVE_MODES:
         built = os.path.join(CHECKOUT, "build", "python", sys.implementation.cache_tag)
         if os.path.isdir(built):
             paths = [built, environment.get("PYTHONPATH", "")]
@@ -92,16 +99,32 @@ def environment_for(configuration):
     return environment
 
 
-def check_neve():
-    """Raises Failure, saying what to do, when `import neve` does not work in a child."""
-    probe = subprocess.run([sys.executable, "-c", "import neve"], env=environment_for("neve"), cwd=CHECKOUT,
-                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    if probe.returncode == 0:
-        return
+def neve_words(configuration):
+    """What stands between the interpreter and the program: nothing for stock."""
+    if configuration not in NEVE_MODES:
+        return []
+    mode = NEVE_MODES[configuration]
+    return ["-m", "neve"] + (["--mode", mode] if mode else [])
+
+
+def check_neve(configuration="neve"):
+    """Raises Failure, saying what to do, when programs cannot run under this configuration of Neve."""
+    def ask(words):
+        return subprocess.run([sys.executable, *words], env=environment_for(configuration), cwd=CHECKOUT,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+
+    name = LABELS[configuration]
+    probe = ask(["-c", "import neve"])
     if "No module named 'neve'" in probe.stderr:
         raise Failure(f"Neve is not built for {sys.implementation.cache_tag}, its rows are left out: "
                       f"`make PYTHON={sys.executable} run` in the checkout builds it")
-    raise Failure(f"Neve cannot be imported, its rows are left out: {last_line(probe.stderr) or probe.returncode}")
+    if probe.returncode:
+        raise Failure(f"Neve cannot be imported, its rows are left out: "
+                      f"{last_line(probe.stderr) or probe.returncode}")
+    probe = ask([*neve_words(configuration), "-c", "import neve; neve.stats()"])
+    if probe.returncode:
+        raise Failure(f"{name} does not start, its rows are left out: "
+                      f"{last_line(probe.stderr) or probe.returncode}")
 
 
 def last_line(text):
@@ -116,20 +139,18 @@ def signal_name(number):
         return f"signal {number}"
 
 
-def run_child(configuration, parameters):
+def run_child(configuration, parameters, timeout_s=CHILD_TIMEOUT_S):
     """Runs the calling script as a child under the configuration; returns what it reported."""
-    command = [sys.executable]
-    if configuration == "neve":
-        command += ["-m", "neve"]
+    command = [sys.executable, *neve_words(configuration)]
     parameters = dict(parameters, configuration=configuration)
     command += [os.path.abspath(sys.argv[0]), "--child", json.dumps(parameters)]
     # A process group of its own: whatever it forked is ended with it.
     process = subprocess.Popen(command, env=environment_for(configuration), stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        output, errors = process.communicate(timeout=CHILD_TIMEOUT_S)
+        output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        raise Failure(f"did not end within {CHILD_TIMEOUT_S} s and was killed") from None
+        raise Failure(f"did not end within {timeout_s} s and was killed") from None
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -144,21 +165,27 @@ def run_child(configuration, parameters):
         raise Failure("ended well but reported nothing that can be read") from None
 
 
-def run_in_turn(options, cases):
-    """Measures every case under every configuration.
-
-    `cases` maps a case's name to its parameters. Returns {case: {configuration: [report, ...]}}, without the
-    configurations that failed, and the exit status.
-    """
-    status = 0
-    configurations = list(options.only)
-    if "neve" in configurations:
+def usable_configurations(configurations):
+    """Those of the configurations that can be run, and status 1 if one cannot; says why."""
+    usable, status = [], 0
+    for configuration in configurations:
         try:
-            check_neve()
+            if configuration in NEVE_MODES:
+                check_neve(configuration)
+            usable.append(configuration)
         except (Failure, subprocess.TimeoutExpired) as problem:
             complain(problem)
-            configurations.remove("neve")
             status = 1
+    return usable, status
+
+
+def run_in_turn(options, cases, run_one=run_child):
+    """Measures every case under every configuration.
+
+    `cases` maps a case's name to its parameters; `run_one(configuration, parameters)` makes one measurement.
+    Returns {case: {configuration: [report, ...]}}, without the configurations that failed, and the exit status.
+    """
+    configurations, status = usable_configurations(options.configurations)
     results = {}
     for case, parameters in cases.items():
         reports = {configuration: [] for configuration in configurations}
@@ -166,7 +193,7 @@ def run_in_turn(options, cases):
             for configuration in list(reports):
                 show_progress(f"{case}: {LABELS[configuration]}, run {run + 1} of {options.runs}")
                 try:
-                    reports[configuration].append(run_child(configuration, parameters))
+                    reports[configuration].append(run_one(configuration, parameters))
                 except Failure as failure:
                     show_progress("")
                     complain(f"{case}, {LABELS[configuration]}: {failure}")
@@ -193,10 +220,8 @@ def main(measure, drive):
     """The entry of every benchmark: `measure(parameters)` returns a child's report, `drive()` a status."""
     if len(sys.argv) == 3 and sys.argv[1] == "--child":
         parameters = json.loads(sys.argv[2])
-        if parameters["configuration"] == "neve" and "neve" not in sys.modules:
-            print("was to run under Neve and does not", file=sys.stderr, flush=True)
-            os._exit(1)
         try:
+            expect_configuration(parameters["configuration"])
             print(json.dumps(measure(parameters)))
             code = 0
         except Failure as failure:
@@ -210,6 +235,18 @@ def main(measure, drive):
         sys.exit(drive())
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def expect_configuration(configuration):
+    """Neve lets a program run without it when it cannot be set up; that must not pass for a measurement of Neve."""
+    neve = sys.modules.get("neve")
+    is_on = neve is not None and neve.is_installed()
+    if configuration not in NEVE_MODES:
+        expect(not is_on, "was to run on stock Python and runs under Neve")
+        return
+    expect(is_on, "was to run under Neve and does not")
+    mode, wanted = neve.stats()["mode"], NEVE_MODES[configuration]
+    expect(wanted in (None, mode), f"was to run in the mode {wanted} and runs in the mode {mode}")
 
 
 def expect(condition, sentence):
