@@ -110,8 +110,8 @@ NEVE_API neve_status neve_collect_due(neve_collector *collector, int generation,
                                       neve_collection *result);
 
 /* Incremental mode, for idle time (between two requests, say): goes on with the
- * cycle for about `budget_us` microseconds, or begins one if the old generation
- * has changed since the last; `result` (may be NULL) is what that did. True: there
+ * cycle for about `budget_us` microseconds, or begins one if anything was created,
+ * collected or freed since the last ended; `result` (may be NULL) is what that did. True: there
  * is more to do. Always false in the other modes and inside a collection. */
 NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us, neve_collection *result);
 
@@ -135,6 +135,9 @@ NEVE_API neve_eval_breaker *neve_collector_breaker(neve_collector *collector);
  * it for the young threshold. A few instructions. */
 NEVE_API void neve_collector_count_alloc(neve_collector *collector);
 NEVE_API void neve_collector_count_free(neve_collector *collector);
+/* For hosts that count themselves: says so before neve_step, which asks whether
+ * anything has happened. */
+NEVE_API void neve_collector_set_young_count(neve_collector *collector, uint32_t count);
 
 /* Automatic collection on (the default) and off. Explicit ones always run. */
 NEVE_API void neve_collector_enable(neve_collector *collector);

@@ -351,8 +351,12 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
     } else if (is_first) {
         nvpy_list_merge(nvpy_list(nvpy.interp, 0), nvpy_list(nvpy.interp, 1));
     } else {
-        for (size_t i = 0; i < n; i++)
-            nvpy_list_append(nvpy_list(nvpy.interp, 1), nvpy_head(objects[i]));
+        for (size_t i = 0; i < n; i++) {
+            PyGC_Head *head = nvpy_head(objects[i]);
+            if (nvpy.is_partial && !nvpy_is_self_linked(head))
+                nvpy_list_remove(head);
+            nvpy_list_append(nvpy_list(nvpy.interp, 1), head);
+        }
     }
 }
 

@@ -123,6 +123,12 @@ static void run_collection(int generation, PyObject *info)
                                       (size_t)gc->long_lived_pending);
     /* (A full one is never due in slices: the C function asks for it.) */
     bool is_due = in_slices && !nvpy.is_explicit && generation < NUM_GENERATIONS - 1;
+    if (is_due) {
+        uint32_t thresholds[NUM_GENERATIONS];
+        for (int i = 0; i < NUM_GENERATIONS; i++)
+            thresholds[i] = (uint32_t)nvpy_generation(nvpy.interp, i)->threshold;
+        neve_collector_set_thresholds(nvpy.collector, thresholds);
+    }
     neve_collection collection;
     neve_status status = is_due ? neve_collect_due(nvpy.collector, generation, &collection)
                                 : neve_collect(nvpy.collector, generation, &collection);
@@ -146,11 +152,7 @@ static void run_collection(int generation, PyObject *info)
     nvpy.runs++;
     if (is_due) {
         add_cycle_results(&collection);
-        /* The collector has taken in the middle generation on its own, or left some
-         * of the young one for soon. */
-        if (collection.generation > generation)
-            nvpy_generation(nvpy.interp, 1)->count = 0;
-        if (collection.is_partial)
+        if (collection.is_partial) /* some young ones are left for soon */
             nvpy_generation(nvpy.interp, 0)->count =
                 nvpy_generation(nvpy.interp, 0)->threshold * 3 / 4;
     }
@@ -175,6 +177,8 @@ bool nvpy_takeover_step(unsigned budget_us)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     gc->collecting = 1;
+    neve_collector_set_young_count(nvpy.collector,
+                                   (uint32_t)nvpy_generation(nvpy.interp, 0)->count);
     neve_collection collection;
     bool is_more = neve_step(nvpy.collector, budget_us, &collection);
     add_cycle_results(&collection);

@@ -151,6 +151,8 @@ typedef struct nv_cycle {
     uint64_t end_ns;       /* when the last one ended */
     size_t middle;         /* objects in the middle generation, at most */
     size_t unpaid;         /* promotions that the next slice has to pay for */
+    uint32_t quiet_count; /* the young count and ... */
+    size_t quiet_old; /* ... the old population when the last cycle ended */
     bool is_wanted;        /* by neve_step */
     size_t changes;        /* promotions since the last cycle began */
     size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
@@ -334,6 +336,8 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
 /* `n` objects went to the next generation, or, where c->is_partial, to the old one. */
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns);
+/* Whether there can be garbage that the last cycle did not see. */
+bool nv_pace_has_changed(const neve_collector *c);
 /* A full collection has verified everything. */
 void nv_pace_all_collected(neve_collector *c);
 

@@ -310,7 +310,7 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
     if (c->mode != NEVE_MODE_INCREMENTAL || c->is_collecting)
         return false;
     if (!cycle_is_pending(c)) {
-        if (c->cycle.changes == 0 && c->cycle.middle == 0)
+        if (!nv_pace_has_changed(c))
             return false;
         /* It begins with a collection of the middle generation, and, should the young
          * ones be too many for one, at a later call. */
@@ -342,6 +342,11 @@ void neve_collector_count_alloc(neve_collector *c)
     if (NEVE_UNLIKELY(++c->counts[0] > c->thresholds[0]) && c->thresholds[0] != 0 &&
         c->is_enabled && !c->is_collecting)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
+}
+
+void neve_collector_set_young_count(neve_collector *c, uint32_t count)
+{
+    c->counts[0] = count;
 }
 
 void neve_collector_count_free(neve_collector *c)

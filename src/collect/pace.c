@@ -31,6 +31,9 @@
 /* Of a pause, at most so much is for a young collection. */
 #define YOUNG_PART(pause) ((pause) / 4 * 3)
 #define GATHER_MIN 256
+/* The young generation is taken as a whole up to this, if its threshold is no larger,
+ * however slow the machine is just now. */
+#define YOUNG_WHOLE 4096
 /* A cycle goes on, this slowly, where nothing gets old. */
 #define CRAWL_NS 20000
 /* Where nothing grows, a cycle begins now and then all the same, if anything has
@@ -71,7 +74,10 @@ int nv_pace_generation(neve_collector *c, int generation)
 {
     nv_cycle *cycle = &c->cycle;
     size_t most = candidates_in(c, YOUNG_PART(pause_ns(c)));
-    c->gather_limit = most;
+    size_t whole = 2 * (size_t)c->thresholds[0];
+    if (whole > YOUNG_WHOLE)
+        whole = YOUNG_WHOLE;
+    c->gather_limit = most > whole ? most : whole;
     if (cycle->low > c->heap->old_objects || cycle->low == 0)
         cycle->low = c->heap->old_objects;
     /* The middle generation is verified while it still fits into a pause; and
@@ -162,6 +168,13 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     cycle->owed_ns = cycle->owed_ns > spent_ns ? cycle->owed_ns - spent_ns : 0;
 }
 
+bool nv_pace_has_changed(const neve_collector *c)
+{
+    const nv_cycle *cycle = &c->cycle;
+    return cycle->changes != 0 || cycle->middle != 0 || cycle->quiet_count != c->counts[0] ||
+           cycle->quiet_old != c->heap->old_objects;
+}
+
 void nv_pace_all_collected(neve_collector *c)
 {
     c->cycle.low = c->heap->old_objects;
@@ -173,7 +186,8 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
 {
     nv_cycle *cycle = &c->cycle;
     cycle->end_ns = now_ns;
-    cycle->low = c->heap->old_objects;
+    cycle->low = cycle->quiet_old = c->heap->old_objects;
+    cycle->quiet_count = c->counts[0];
     if (cycle->population > GATHER_MIN && cycle->spent_ns > 0)
         cycle->ns_per_object = cycle->spent_ns * 16 / cycle->population;
 }

@@ -100,7 +100,9 @@ def test_counts(runner):
 
 
 def test_thresholds(runner):
-    both(runner, """
+    both(runner, f"""
+        MODE = {harness.mode()!r}
+    """ + """
         log(gc.get_threshold())
         gc.set_threshold(100); log(gc.get_threshold())
         gc.set_threshold(200, 5); log(gc.get_threshold())
@@ -110,7 +112,9 @@ def test_thresholds(runner):
         before = stats()
         kept = [[] for _ in range(5000)]
         after = [a - b for a, b in zip(stats(), before)]
-        log(90 <= sum(after) <= 110, 20 <= after[1] + after[2] <= 30, 5 <= after[2] <= 15 or after)
+        log(90 <= sum(after) <= 110)
+        # Where cycles collect the old generation, only what is due of the young ones can be compared.
+        if "incremental" not in MODE: log(20 <= after[1] + after[2] <= 30, 5 <= after[2] <= 15)
         gc.set_threshold(0, 10, 10)
         before = stats()
         kept += [[] for _ in range(5000)]

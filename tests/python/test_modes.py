@@ -10,9 +10,6 @@ import pytest
 
 MODES = ["generational", "incremental"]
 
-#: The cycle is not merged yet: what needs it must fail, so that this line is taken out with it.
-needs_cycle = pytest.mark.xfail(True, strict=True, reason="neve_step() is a placeholder")
-
 PRELUDE = """
     import gc, json, os, sys, weakref
     import neve
@@ -125,7 +122,6 @@ def test_the_generational_mode_has_no_steps(runner):
     """))
 
 
-@needs_cycle
 def test_steps_collect_what_was_old(runner):
     runner.plain_code(program("""
         neve.install("incremental", pause_us=200)
@@ -153,7 +149,6 @@ def test_steps_collect_what_was_old(runner):
     """))
 
 
-@needs_cycle
 def test_automatic_collections_are_never_full(runner):
     runner.plain_code(program("""
         neve.install("incremental")
@@ -215,7 +210,6 @@ def test_in_finalizers_and_callbacks_of_the_collector(runner):
     """))
 
 
-@needs_cycle
 def test_finalizers_that_run_in_a_step(runner):
     # They may do anything, and no collection nests.
     runner.plain_code(program("""
