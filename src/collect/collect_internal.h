@@ -105,11 +105,12 @@ typedef enum nv_phase {
     NV_CYCLE_IDLE,
     NV_CYCLE_WHITEN,       /* chunk by chunk: old objects become white */
     NV_CYCLE_MARK,         /* what the roots reach is not white any more */
-    NV_CYCLE_COUNT,        /* gc_refs of the suspects := their counts */
-    NV_CYCLE_SUBTRACT,     /* less the references that suspects hold on one another */
-    NV_CYCLE_RESCUE,       /* who has references left, and what they reach, is not white any more */
-    NV_CYCLE_NUMBER,       /* the suspects that are left get numbers */
+    NV_CYCLE_NUMBER,       /* the suspects, those that are white still, get numbers */
     NV_CYCLE_GROUP,        /* and are united with those that they refer to */
+    NV_CYCLE_COUNT,        /* where a group is large: gc_refs of the suspects := their counts */
+    NV_CYCLE_SUBTRACT,     /* less the references that suspects hold on one another */
+    NV_CYCLE_RESCUE,       /* who has references left, and what they reach, is not white any more;
+                          the others are numbered and grouped again */
     NV_CYCLE_VERIFY,       /* group by group: exactly; and reclaimed */
     NV_CYCLE_END_SUSPECTS, /* tables go back: of the suspects */
     NV_CYCLE_END_GROUPS,
@@ -121,6 +122,7 @@ typedef enum nv_phase {
 typedef struct nv_cycle {
     nv_phase phase;
     bool has_rescanned; /* the roots, at the end of the marking */
+    bool is_filtered;   /* the trial deletion has been */
     uintptr_t chunk;    /* where a scan over the chunks goes on */
     unsigned word;
     void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
@@ -128,7 +130,7 @@ typedef struct nv_cycle {
     size_t cursor; /* in the references of the one at `at` */
 
     nv_vec suspects;       /* by number */
-    uint32_t *parent;      /* of the forest of groups; plus one; 0: a root */
+    uint32_t *parent;      /* in the forest of groups: see filter.c */
     uint32_t *ring;        /* the next suspect of the same group; plus one; 0: itself */
     size_t link_bytes;     /* of each of the two */
     size_t released_bytes; /* of these, when the cycle ends */
@@ -139,6 +141,7 @@ typedef struct nv_cycle {
     uint64_t start_ns;
     neve_collection sum; /* of this cycle */
     size_t nominated, alive;
+    size_t largest; /* group */
 
     /* Pacing: see pace.c. */
     size_t low;             /* least old population since the last cycle ended */
@@ -151,8 +154,8 @@ typedef struct nv_cycle {
     uint64_t end_ns;       /* when the last one ended */
     size_t middle;         /* objects in the middle generation, at most */
     size_t unpaid;         /* promotions that the next slice has to pay for */
-    uint32_t quiet_count; /* the young count and ... */
-    size_t quiet_old; /* ... the old population when the last cycle ended */
+    uint32_t quiet_count;  /* the young count and ... */
+    size_t quiet_old;      /* ... the old population when the last cycle ended */
     bool is_wanted;        /* by neve_step */
     size_t changes;        /* promotions since the last cycle began */
     size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
@@ -309,11 +312,11 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
 
 /* Each goes on with the phase of that name, a little; true: it is over. NEVE_ENOMEM
  * in *status: the cycle has to be abandoned. */
-bool nv_filter_count(neve_collector *c, neve_status *status);
-bool nv_filter_subtract(neve_collector *c);
-bool nv_filter_rescue(neve_collector *c);
 bool nv_filter_number(neve_collector *c, neve_status *status);
 bool nv_filter_group(neve_collector *c);
+bool nv_filter_count(neve_collector *c);
+bool nv_filter_subtract(neve_collector *c);
+bool nv_filter_rescue(neve_collector *c);
 /* Moves the groups that come next, of about `n` suspects in all, to c->candidates;
  * false: there are none. */
 bool nv_filter_take(neve_collector *c, size_t n);

@@ -6,9 +6,10 @@
  *
  *   whiten          every old object is white; what gets old later is not
  *   mark            white objects that the host's roots reach stop being white
- *   count, subtract, rescue, number, group
- *                   filter.c: what is white and looks alive stops being white; the
- *                   rest falls into groups
+ *   number, group   filter.c: what is white falls into groups
+ *   count, subtract, rescue
+ *                   where one is large: what looks alive stops being white, and
+ *                   the others are numbered and grouped again
  *   verify          groups are verified exactly, a batch at a time, each in one go,
  *                   and the dead are reclaimed up to the point where the mutator
  *                   may run on; a queue of them is cleared before the next batch
@@ -26,6 +27,8 @@
 #define QUANTUM 512u
 /* So many candidates per verification at most, unless one group is larger. */
 #define VERIFY_OBJECTS 1024u
+/* A group that is larger is looked at more closely before. */
+#define GROUP_OBJECTS 2048u
 /* Large mappings go back to the system in pieces of this size. */
 #define RELEASE_BYTES ((size_t)256 << 10)
 
@@ -35,7 +38,7 @@ void nv_cycle_begin(neve_collector *c)
     NV_ASSERT(cycle->phase == NV_CYCLE_IDLE);
     nv_mark_prepare(c, true);
     cycle->phase = NV_CYCLE_WHITEN;
-    cycle->has_rescanned = false;
+    cycle->has_rescanned = cycle->is_filtered = false;
     cycle->chunk = 0;
     cycle->word = 0;
     cycle->count = cycle->at = cycle->cursor = 0;
@@ -196,20 +199,28 @@ static void quantum(neve_collector *c)
     case NV_CYCLE_MARK:
         is_over = mark_next(c);
         break;
+    case NV_CYCLE_NUMBER:
+        is_over = nv_filter_number(c, &status);
+        break;
+    case NV_CYCLE_GROUP:
+        is_over = nv_filter_group(c);
+        if (is_over && (cycle->largest <= GROUP_OBJECTS || cycle->is_filtered)) {
+            cycle->phase = NV_CYCLE_VERIFY;
+            return;
+        }
+        break;
     case NV_CYCLE_COUNT:
-        is_over = nv_filter_count(c, &status);
+        is_over = nv_filter_count(c);
         break;
     case NV_CYCLE_SUBTRACT:
         is_over = nv_filter_subtract(c);
         break;
     case NV_CYCLE_RESCUE:
         is_over = rescue_next(c);
-        break;
-    case NV_CYCLE_NUMBER:
-        is_over = nv_filter_number(c, &status);
-        break;
-    case NV_CYCLE_GROUP:
-        is_over = nv_filter_group(c);
+        if (is_over) {
+            cycle->phase = NV_CYCLE_NUMBER;
+            return;
+        }
         break;
     case NV_CYCLE_VERIFY:
         is_over = verify_next(c);

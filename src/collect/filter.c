@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a cycle does between marking and verifying: of the suspects, the old
- * objects that the marking did not reach, most are live and were missed for want
- * of a root or because the mutator moved a reference; the rest is garbage. A trial
- * deletion in slices sorts the live ones out, a union-find joins the others to
- * groups that can be verified one by one.
+ * What a cycle does between marking and verifying. The suspects are the old objects
+ * that the marking did not reach: garbage, and some live ones that were missed for
+ * want of a root or because the mutator moved a reference. A union-find joins them
+ * to groups that can be verified one by one. Live ones can make groups large that
+ * hang on them; then a trial deletion in slices sorts them out, and what is left is
+ * grouped again.
  *
  * The set of suspects is no list: an object is one while its white bit is set and
  * its state is old. So a suspect that is freed is none from then on (invariant 5),
  * nor is what comes to lie at its address. Each suspect has a slot in its chunk's
- * table: first for gc_refs, then for its number plus one.
+ * table: for its number plus one, and in the trial deletion for gc_refs.
  *
  * The mutator runs between slices, so counts and references are of different
  * times, and the outcome may be wrong in both directions. Both are harmless:
@@ -25,6 +26,7 @@
 #define PIECE 1024u
 #define BATCH NV_CYCLE_BATCH
 #define REFS_HELD UINT32_MAX
+#define LINK_ROOT 0x80000000u
 
 /* The slot of a suspect, or NULL. */
 static inline uint32_t *slot_of(const neve_collector *c, const void *object)
@@ -108,7 +110,7 @@ static bool visit_piece(neve_collector *c, void *object, neve_visit_fn visit)
 
 /* ---- gc_refs of the suspects ---- */
 
-bool nv_filter_count(neve_collector *c, neve_status *status)
+bool nv_filter_count(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
     if (!take_suspects(c)) {
@@ -128,14 +130,10 @@ bool nv_filter_count(neve_collector *c, neve_status *status)
     c->host->read_counts(c->ctx, cycle->batch, n, counts);
     for (size_t i = 0; i < n; i++) {
         void *object = cycle->batch[i];
-        uint32_t *slot = nv_suspect_ensure(c->heap, nv_chunk_find(c->heap, object), object);
-        if (slot == NULL) {
-            *status = NEVE_ENOMEM;
-            return true;
-        }
-        *slot = counts[i] == NEVE_COUNT_HELD ? REFS_HELD : counts[i];
+        uint32_t *slot = slot_of(c, object); /* as it has a number */
+        if (slot != NULL)
+            *slot = counts[i] == NEVE_COUNT_HELD ? REFS_HELD : counts[i];
     }
-    cycle->nominated += n;
     return false;
 }
 
@@ -177,11 +175,12 @@ bool nv_filter_rescue(neve_collector *c)
         return false;
     if (!take_suspects(c)) {
         rewind_suspects(cycle);
+        cycle->is_filtered = true;
+        cycle->suspects.count = 0;
         return true;
     }
     for (size_t i = 0; i < cycle->count; i++) {
         const uint32_t *slot = slot_of(c, cycle->batch[i]);
-        /* One without a slot became a suspect after the others were counted. */
         if (slot == NULL || *slot != 0)
             nv_mark_from(c, cycle->batch[i]);
     }
@@ -191,46 +190,68 @@ bool nv_filter_rescue(neve_collector *c)
 
 /* ---- groups ---- */
 
+/* Room for `n` links of each kind, all of them zero. */
+static bool make_links(neve_collector *c, size_t n)
+{
+    nv_cycle *cycle = &c->cycle;
+    size_t bytes = (n * sizeof(uint32_t) + 65535) & ~(size_t)65535;
+    nv_heap_unmap(c->heap, cycle->parent, cycle->link_bytes);
+    nv_heap_unmap(c->heap, cycle->ring, cycle->link_bytes);
+    cycle->link_bytes = bytes;
+    cycle->parent = nv_heap_map(c->heap, bytes);
+    cycle->ring = nv_heap_map(c->heap, bytes);
+    return cycle->parent != NULL && cycle->ring != NULL;
+}
+
 bool nv_filter_number(neve_collector *c, neve_status *status)
 {
     nv_cycle *cycle = &c->cycle;
-    if (take_suspects(c)) {
-        for (size_t i = 0; i < cycle->count; i++) {
-            void *object = cycle->batch[i];
-            uint32_t *slot = slot_of(c, object);
-            if (slot == NULL)
-                continue;
-            if (cycle->suspects.count >= UINT32_MAX - 1 ||
-                !nv_vec_push(c->heap, &cycle->suspects, object)) {
-                *status = NEVE_ENOMEM;
-                return true;
-            }
-            *slot = (uint32_t)cycle->suspects.count;
-        }
-        return false;
-    }
-    rewind_suspects(cycle);
-    cycle->next = 0;
-    size_t n = cycle->suspects.count;
-    if (n == 0)
+    if (!take_suspects(c)) {
+        rewind_suspects(cycle);
+        cycle->next = 0;
+        cycle->largest = 1;
+        if (!cycle->is_filtered)
+            cycle->nominated = cycle->suspects.count;
+        if (cycle->suspects.count > 0 && !make_links(c, cycle->suspects.count))
+            *status = NEVE_ENOMEM;
         return true;
-    cycle->link_bytes = (n * sizeof(uint32_t) + 65535) & ~(size_t)65535;
-    cycle->parent = nv_heap_map(c->heap, cycle->link_bytes);
-    cycle->ring = nv_heap_map(c->heap, cycle->link_bytes);
-    if (cycle->parent == NULL || cycle->ring == NULL)
-        *status = NEVE_ENOMEM;
-    return true;
+    }
+    for (size_t i = 0; i < cycle->count; i++) {
+        void *object = cycle->batch[i];
+        if (!nv_is_tracked(c, object)) {
+            neve_collector_forget(c, object); /* it left our care without being freed */
+            continue;
+        }
+        uint32_t *slot = nv_suspect_ensure(c->heap, nv_chunk_find(c->heap, object), object);
+        if (slot == NULL || cycle->suspects.count >= LINK_ROOT ||
+            !nv_vec_push(c->heap, &cycle->suspects, object)) {
+            *status = NEVE_ENOMEM;
+            return true;
+        }
+        *slot = (uint32_t)cycle->suspects.count;
+    }
+    return false;
 }
 
+/* An entry of `parent` is a number plus one; or LINK_ROOT and the size of the group,
+ * of which 0 is short for 1. */
 static uint32_t root_of(nv_cycle *cycle, uint32_t i)
 {
-    while (cycle->parent[i] != 0) {
-        uint32_t parent = cycle->parent[i] - 1;
-        if (cycle->parent[parent] != 0)
-            cycle->parent[i] = cycle->parent[parent];
-        i = parent;
+    for (;;) {
+        uint32_t parent = cycle->parent[i];
+        if (parent == 0 || (parent & LINK_ROOT) != 0)
+            return i;
+        uint32_t next = cycle->parent[parent - 1];
+        if (next == 0 || (next & LINK_ROOT) != 0)
+            return parent - 1;
+        cycle->parent[i] = next;
+        i = next - 1;
     }
-    return i;
+}
+
+static uint32_t size_of(const nv_cycle *cycle, uint32_t root)
+{
+    return cycle->parent[root] == 0 ? 1 : cycle->parent[root] & ~LINK_ROOT;
 }
 
 static uint32_t after(const nv_cycle *cycle, uint32_t i)
@@ -238,21 +259,26 @@ static uint32_t after(const nv_cycle *cycle, uint32_t i)
     return cycle->ring[i] == 0 ? i : cycle->ring[i] - 1;
 }
 
-/* Joins two groups: their trees (Tarjan's union-find; halving paths, and the tree of
- * the younger root below the other, which suits the order of addresses), and their
- * rings, of which two become one by exchanging two links. */
+/* Joins two groups: their trees (Tarjan's union-find, by size, halving paths), and
+ * their rings, of which two become one by exchanging two links. */
 static void join(nv_cycle *cycle, uint32_t a, uint32_t b)
 {
-    uint32_t root_a = root_of(cycle, a), root_b = root_of(cycle, b);
-    if (root_a == root_b)
+    uint32_t large = root_of(cycle, a), small = root_of(cycle, b);
+    if (large == small)
         return;
-    if (root_a < root_b)
-        cycle->parent[root_b] = root_a + 1;
-    else
-        cycle->parent[root_a] = root_b + 1;
-    uint32_t next = after(cycle, root_a);
-    cycle->ring[root_a] = after(cycle, root_b) + 1;
-    cycle->ring[root_b] = next + 1;
+    if (size_of(cycle, large) < size_of(cycle, small)) {
+        uint32_t other = large;
+        large = small;
+        small = other;
+    }
+    uint32_t size = size_of(cycle, large) + size_of(cycle, small);
+    cycle->parent[small] = large + 1;
+    cycle->parent[large] = LINK_ROOT | size;
+    if (cycle->largest < size)
+        cycle->largest = size;
+    uint32_t next = after(cycle, large);
+    cycle->ring[large] = after(cycle, small) + 1;
+    cycle->ring[small] = next + 1;
 }
 
 static int visit_join(void *object, void *arg)

@@ -6,9 +6,9 @@
  * With P the old population at its least since the last cycle, a cycle begins when
  * it has grown by P / START_PART, and ought to end within P / GOAL_PART promotions
  * more. What becomes garbage in one cycle is gone when the next one has ended, so
- * that the population stays within (1 + 1/16)(1 + 2/16) of the reachable one, plus
- * one young set, as long as slices are as long as they have to be (invariant 4; the
- * proof is in docs/collector.md).
+ * that the population stays within 1.24 times the reachable one, plus one young set,
+ * as long as slices are as long as they have to be (invariant 4; docs/collector.md
+ * has the proof).
  *
  * Time is the unit of work: a cycle is expected to take what the last one took per
  * object, and each promoted object owes its part of that. A slice pays what is owed,
@@ -20,8 +20,8 @@
 
 #include "platform/os.h"
 
-#define START_PART 16
-#define GOAL_PART 16
+#define START_PART 32
+#define GOAL_PART 12
 /* Of a population that is so small, growth by less is not worth a cycle. */
 #define START_MIN 4096
 #define GOAL_MIN 2048

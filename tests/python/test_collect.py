@@ -253,7 +253,7 @@ def test_the_25_percent_rule(runner):
         print(full() - start)
         more += [[] for _ in range(300000)]    # much more: some, in a geometric progression
         print(1 <= full() - start <= 4, full() - start)
-    """)
+    """, env={"NEVE_MODE": "generational"})     # the incremental mode has a pace of its own
 
 
 def test_a_large_heap(runner):

@@ -123,6 +123,22 @@ def test_thresholds(runner):
         kept += [[] for _ in range(500)]
         log([a > b for a, b in zip(stats(), before)][:2])
         gc.set_threshold(-1); log(gc.get_threshold())
+    """, env={"NEVE_MODE": "generational"})     # in the incremental mode the older ones are paced
+
+
+def test_thresholds_of_the_young_generation(runner):
+    # Of all modes: how often there is a collection of whatever age, and none.
+    both(runner, """
+        gc.enable()
+        def total(): return sum(s["collections"] for s in gc.get_stats())
+        gc.set_threshold(50, 3, 2)
+        before = total()
+        kept = [[] for _ in range(5000)]
+        log(90 <= total() - before <= 110 or total() - before)
+        gc.set_threshold(0, 10, 10)
+        before = total()
+        kept += [[] for _ in range(5000)]
+        log(total() - before)
     """)
 
 

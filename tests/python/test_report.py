@@ -68,18 +68,21 @@ def test_json(runner):
     assert [set(generation) for generation in collector["generations"]] == [{
         "objects", "collections", "collected", "uncollectable", "time_ns", "longest_pause_ns"}] * 3
     young, middle, old = collector["generations"]
-    assert young["collections"] > middle["collections"] > 0
+    # The incremental mode takes in the middle generation whenever both are small.
+    assert young["collections"] > middle["collections"] > 0 or \
+        harness.mode() == "incremental" and middle["collections"] > 0
     assert old["collections"] >= 1 and old["collected"] >= 3
     assert old["objects"] > 5000 and young["objects"] + middle["objects"] + old["objects"] > 40000
     assert 0 < collector["pause_p50_ns"] <= collector["pause_p99_ns"]
     assert collector["pause_max_ns"] <= collector["pause_total_ns"]
-    longest = max(generation["longest_pause_ns"] for generation in collector["generations"])
-    if harness.mode() == "generational":
-        assert collector["pause_max_ns"] == longest
-        assert collector["pause_total_ns"] == sum(
-            generation["time_ns"] for generation in collector["generations"])
-    else:  # a pause is a young collection and a slice
-        assert collector["pause_max_ns"] >= collector["cycle"]["longest_slice_ns"] > 0
+    longest = [generation["longest_pause_ns"] for generation in collector["generations"]]
+    in_all = [generation["time_ns"] for generation in collector["generations"]]
+    if harness.mode() == "incremental":     # a pause holds a young collection and a slice
+        assert sum(in_all[:2]) <= collector["pause_total_ns"]
+        assert max(longest[:2]) <= collector["pause_max_ns"]
+    else:
+        assert collector["pause_max_ns"] == max(longest)
+        assert collector["pause_total_ns"] == sum(in_all)
     assert heap["small_bytes"] > 20000 * (64 + 88) and heap["small_blocks"] > 40000
     assert heap["arena_bytes"] >= heap["small_bytes"]
     assert heap["side_table_bytes"] > 0 and heap["arenas"] > 0 and heap["pools_used"] > 0
