@@ -16,8 +16,9 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     versions      tests/python on the release build, for every other interpreter that is found
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
-    pytest-incremental, pytest-debug-incremental, versions-incremental, cpython-incremental
-                  the same four in the incremental mode
+    pytest-incremental, cpython-incremental
+                  the same two in the incremental mode; with --only, so are
+                  pytest-debug-incremental and versions-incremental
     cli           tests/cli: the program neve
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
@@ -446,6 +447,8 @@ STAGES = {
     "layers": check_stage,
 }
 CHECKS = ["style", "layers"]
+# With --only: what they would find, the stages that have one of their two conditions mostly do.
+LONG = ["pytest-debug-incremental", "versions-incremental"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -479,7 +482,8 @@ def main():
     args.untested = {}      # lines, each once, in order
     if args.jobs < 1:
         parser.error("--jobs must be at least 1")
-    chosen = args.only or [s for s in STAGES if args.checks or s not in CHECKS]
+    chosen = args.only or [stage for stage in STAGES
+                           if stage not in LONG and (args.checks or stage not in CHECKS)]
     chosen = [stage for stage in STAGES if stage in chosen and stage not in args.skip]
 
     total = Tally()
