@@ -23,6 +23,21 @@
  *   - between operations nothing without references is left alive, and the
  *     heap holds as many blocks as the model has objects.
  *
+ * In the incremental mode a pause is a young or middle collection and a slice of
+ * a cycle, and slices run between all operations. What is compared then:
+ *
+ *   - each batch that a cycle verifies: the dead are exactly those of its
+ *     candidates that nothing outside them reaches; finalizers, callbacks and
+ *     weak references as above;
+ *   - the condemned wait to be cleared while the program goes on: nothing hands
+ *     one out, neither a weak reference nor a listing of objects;
+ *   - when a cycle ends, all that was garbage in the model when it began is gone,
+ *     but for what was revived since and what is uncollectable (invariant 3).
+ *
+ * The oracle sees the batches because it stands between the collector and the
+ * native host: it forwards what the collector asks for, and notes the
+ * references that the collector itself holds.
+ *
  * A difference is printed with the program's name and aborts. To be included
  * by one source of each program that uses it.
  */
@@ -35,6 +50,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "collect/collect_internal.h"
 #include "heap/heap_internal.h"
 #include "neve.h"
 
@@ -80,11 +96,20 @@ typedef struct oracle_object {
     bool owed;        /* ... and its callback must have run when the operation ends */
     bool was_cleared; /* `clear` ran */
     bool pinned;      /* its finalizer is running */
-    /* In the collection under way: */
+    int held; /* of `refs`, those of the collector */
+    /* In the collection under way, or in the batch of a slice: */
     bool candidate, garbage, rescued, must_call;
+    bool given_back;  /* found alive by its second verification */
+    bool condemned;   /* is going to be cleared, now or in a later slice */
+    bool must_go;     /* garbage when the cycle under way began */
     bool touched; /* scratch of the reachability */
     int16_t slot[ORACLE_SLOTS];
 } oracle_object;
+
+/* Of the garbage of a collection, or of the batches of a slice. */
+typedef struct oracle_tally {
+    int revived, died_with_callback, doomed, may_be_counted;
+} oracle_tally;
 
 typedef struct oracle {
     const char *name;
@@ -101,8 +126,22 @@ typedef struct oracle {
     int listed;
     /* The collection under way. */
     bool collecting, strict, decided, failed, hooked;
-    int revived, died_with_callback, doomed, may_be_counted;
+    bool slicing;       /* in a slice of a cycle */
+    bool is_part_over;  /* the collection before the slice */
+    bool has_condemned; /* in this collection or batch */
+    oracle_tally tally, young;
+    size_t young_left;
+    int given_back;
+    int count_before; /* objects when the pause began */
     int *queue;
+    /* The cycle under way. */
+    bool in_cycle, cycle_is_exact, cycle_ended;
+    uint64_t abandoned, failed_before;
+    uint64_t cycles, batches, exact_cycles, cycle_deaths;
+    bool is_incremental; /* the program's mode; it may change the collector's */
+    unsigned steps;      /* after each operation */
+    neve_host host; /* stands before the native one */
+    const neve_host *native_host;
     uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
     bool is_armed; /* an allocation is going to fail */
 } oracle;
@@ -164,6 +203,7 @@ static int oracle_find(const oracle *o, const void *native)
 /* ---- references in the model ---- */
 
 static void model_unref(oracle *o, int id);
+static void model_revived(oracle *o, int id);
 
 /* The reference to `arg` of a weak reference that died, was called or was cleared. */
 static void model_drop_arg(oracle *o, int id)
@@ -178,6 +218,9 @@ static void model_ref(oracle *o, int id)
     if (id == ORACLE_NONE)
         return;
     ORACLE_CHECK(o, o->objects[id].alive, "the oracle itself uses dead object %d", id);
+    ORACLE_CHECK(o, !o->objects[id].condemned, "condemned object %d is handed out", id);
+    if (o->objects[id].must_go)
+        model_revived(o, id);
     o->objects[id].refs++;
 }
 
@@ -248,31 +291,30 @@ static void model_reach(oracle *o, bool among_garbage)
     model_touch_all(o, 0, &tail);
 }
 
+/* The object got a new reference, perhaps from something live: it, and what it
+ * reaches, is not owed any more by the cycle under way. */
+static void model_revived(oracle *o, int id)
+{
+    bool touched[ORACLE_IDS];
+    int tail = 0;
+    for (int i = 0; i < o->count; i++) {
+        touched[i] = o->objects[i].touched;
+        o->objects[i].touched = false;
+    }
+    model_touch(o, id, &tail);
+    model_touch_all(o, 0, &tail);
+    for (int i = 0; i < o->count; i++) {
+        if (o->objects[i].touched)
+            o->objects[i].must_go = false;
+        o->objects[i].touched = touched[i];
+    }
+}
+
 /* ---- what collections do, as the hooks see it ---- */
 
-static void collection_begin(void *ctx, const neve_collection *collection)
+/* Of the candidates, garbage is what nothing outside them reaches. */
+static void garbage_find(oracle *o)
 {
-    oracle *o = ctx;
-    ORACLE_CHECK(o, !o->collecting, "a collection inside a collection");
-    o->collecting = true;
-    o->decided = false;
-    o->failed = false;
-    o->hooked = false;
-    o->strict = o->depth == 0;
-    /* Has the allocation failed that was to fail? Then all is exact again. */
-    if (neve_runtime_heap(o->runtime)->fail_in == 0)
-        o->is_armed = false;
-    o->revived = o->died_with_callback = o->doomed = o->may_be_counted = 0;
-    o->collections++;
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        m->garbage = m->rescued = m->must_call = false;
-        /* Objects without references are in the middle of being disposed of
-         * (possible only when finalizers collect). */
-        m->candidate =
-            m->alive && m->kind != ORACLE_LEAF && m->refs > 0 &&
-            neve_collector_generation_of(o->collector, m->native) <= collection->generation;
-    }
     model_reach(o, false);
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
@@ -280,9 +322,52 @@ static void collection_begin(void *ctx, const neve_collection *collection)
     }
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
-        m->must_call = m->kind == ORACLE_WEAKREF && m->alive && !m->garbage && m->has_callback &&
-                       !m->is_clear && o->objects[m->target].garbage;
+        m->must_call = m->kind == ORACLE_WEAKREF && m->alive && !m->garbage && !m->condemned &&
+                       m->has_callback && !m->is_clear && o->objects[m->target].garbage;
     }
+}
+
+static void garbage_forget(oracle *o)
+{
+    o->decided = o->hooked = false;
+    o->given_back = 0;
+    for (int id = 0; id < o->count; id++) {
+        oracle_object *m = &o->objects[id];
+        m->candidate = m->garbage = m->rescued = m->must_call = m->given_back = false;
+    }
+}
+
+static void collection_begin(void *ctx, const neve_collection *collection)
+{
+    oracle *o = ctx;
+    ORACLE_CHECK(o, !o->collecting, "a collection inside a collection");
+    o->collecting = true;
+    o->slicing = o->is_part_over = o->has_condemned = false;
+    o->failed = false;
+    o->strict = o->depth == 0;
+    /* Has the allocation failed that was to fail? Then all is exact again. */
+    if (neve_runtime_heap(o->runtime)->fail_in == 0)
+        o->is_armed = false;
+    o->tally = o->young = (oracle_tally){0};
+    o->young_left = 0;
+    o->count_before = o->count;
+    o->collections++;
+    garbage_forget(o);
+    for (int id = 0; id < o->count; id++) {
+        oracle_object *m = &o->objects[id];
+        /* Objects without references are in the middle of being disposed of
+         * (possible only when finalizers collect). */
+        m->candidate =
+            m->alive && m->kind != ORACLE_LEAF && m->refs > 0 && !m->condemned &&
+            neve_collector_generation_of(o->collector, m->native) <= collection->generation;
+    }
+    /* A mere slice comes without a collection. */
+    o->is_part_over = !collection->is_explicit && collection->generation == 2 &&
+                      neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL;
+    if (o->is_part_over)
+        garbage_forget(o);
+    else
+        garbage_find(o);
 }
 
 /* Code of the program runs, or is about to: weak references to the garbage of
@@ -302,25 +387,36 @@ static void collection_hooked(oracle *o)
 /* The second verification is over: what is garbage now will be cleared. */
 static void collection_decided(oracle *o)
 {
-    if (o->decided)
+    if (!o->collecting || o->decided)
         return;
     collection_hooked(o);
     o->decided = true;
     model_reach(o, true);
+    int alive = 0;
+    for (int id = 0; id < o->count; id++)
+        alive += o->objects[id].garbage && o->objects[id].alive;
+    /* Without memory to verify a second time all of it lives on. */
+    bool has_given_up = o->is_armed && o->given_back == alive;
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
         if (!m->garbage)
             continue;
         ORACLE_CHECK(o, !o->strict || m->finalized == (m->deed != ORACLE_NOTHING),
                      "the finalizer of dead object %d has run %d times", id, m->finalized);
-        m->rescued = m->touched && m->alive;
-        o->revived += m->rescued;
+        m->rescued = m->alive && (m->touched || has_given_up);
+        ORACLE_CHECK(o, !o->strict || m->rescued == m->given_back,
+                     "object %d is taken for %s after the finalizers", id,
+                     m->given_back ? "alive" : "dead");
+        o->tally.revived += m->rescued;
+        m->condemned = m->alive && !m->rescued;
+        if (m->rescued)
+            m->must_go = false;
         /* What finalizers took apart has died by its count, and is not counted
          * as collected; of the chains among it, some may be left. */
-        if (m->alive ? m->refs == 0 : m->kind == ORACLE_WEAKREF)
-            o->may_be_counted++;
-        else if (m->alive && !m->rescued)
-            o->doomed++;
+        if (m->alive ? m->refs == m->held : m->kind == ORACLE_WEAKREF)
+            o->tally.may_be_counted++;
+        else if (m->condemned)
+            o->tally.doomed++;
     }
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
@@ -331,97 +427,296 @@ static void collection_decided(oracle *o)
         if (m->target != ORACLE_NONE && o->objects[m->target].garbage &&
             !o->objects[m->target].rescued)
             m->is_clear = true;
-        if (m->garbage && !m->rescued) {
+        if (m->garbage && !m->rescued)
             m->is_clear = true;
-            model_drop_arg(o, id);
-        }
     }
 }
 
-/* Something dies, and has references in the model. Weak references are cleared
- * without a hook: it can be the argument of a dead one, the first thing cleared. */
-static void collection_clears(oracle *o, int id)
+/* A collection that finishes what it begins is over; a slice may follow. */
+static void collection_finish(oracle *o)
 {
-    if (o->collecting && !o->decided && o->objects[id].refs > 0 && !o->objects[id].garbage)
-        collection_decided(o);
-}
-
-static void collection_failed(void *ctx, const neve_collection *collection, neve_status status)
-{
-    oracle *o = ctx;
-    (void)collection;
-    ORACLE_CHECK(o, status == NEVE_ENOMEM, "a collection failed with %s", neve_status_name(status));
-    ORACLE_CHECK(o, !o->hooked, "a collection failed after it had run code of the program");
-    o->collecting = false;
-    o->failed = true;
-    o->failures++;
-    for (int id = 0; id < o->count; id++)
-        o->objects[id].garbage = o->objects[id].candidate = false;
-}
-
-/* Finalizers have run, and there is no memory for the second verification: all
- * that was condemned lives on, with its weak references as they are. */
-static void collection_gives_up(oracle *o, const neve_collection *collection)
-{
-    size_t garbage = 0;
-    for (int id = 0; id < o->count; id++)
-        garbage += o->objects[id].garbage && o->objects[id].alive;
-    if (collection->resurrected < garbage || garbage == 0)
-        return;
-    collection_hooked(o);
-    o->decided = true;
-    o->revived = (int)garbage;
-    for (int id = 0; id < o->count; id++)
-        o->objects[id].rescued = o->objects[id].garbage && o->objects[id].alive;
-}
-
-static void collection_end(void *ctx, const neve_collection *collection)
-{
-    oracle *o = ctx;
-    size_t left = 0;
-    ORACLE_CHECK(o, o->collecting, "an end without a beginning");
-    if (!o->decided && o->is_armed)
-        collection_gives_up(o, collection);
-    collection_decided(o);
     bool exact = o->strict && !o->is_armed;
+    if (o->is_part_over)
+        return;
+    o->is_part_over = true;
+    if (!o->has_condemned) {
+        /* Nothing was dead, or not all were candidates, or there was no memory. */
+        for (int id = 0; id < o->count && exact && !o->collector->is_partial; id++)
+            ORACLE_CHECK(o, !o->objects[id].garbage, "garbage was not found: object %d", id);
+        garbage_forget(o);
+        return;
+    }
+    collection_decided(o);
+    o->young_left = 0;
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
         if (!m->garbage || m->rescued)
             continue;
-        left += m->alive;
+        o->young_left += m->alive;
         if (!exact || !m->alive)
             continue;
         /* Alive by the references of an unclearable object only. */
         ORACLE_CHECK(o, m->refs > 0, "dead object %d was not freed", id);
         ORACLE_CHECK(o, !is_node(m) || m->kind == ORACLE_NODE_UNCLEARABLE || m->was_cleared,
-                     "dead object %d was not cleared (kind %d, generation %d)", id, (int)m->kind,
-                     collection->generation);
+                     "dead object %d was not cleared (kind %d)", id, (int)m->kind);
     }
-    if (exact) {
-        bool unclearable = false;
-        for (int id = 0; id < o->count; id++) {
-            oracle_object *m = &o->objects[id];
-            unclearable |=
-                m->garbage && !m->rescued && m->alive && m->kind == ORACLE_NODE_UNCLEARABLE;
-        }
-        ORACLE_CHECK(o, left == 0 || unclearable, "%zu dead objects were not freed", left);
-        ORACLE_CHECK(o, collection->uncollectable == left, "%zu uncollectable, must be %zu",
-                     collection->uncollectable, left);
-        size_t least = (size_t)(o->doomed + o->died_with_callback) - left;
-        ORACLE_CHECK(o,
-                     collection->collected >= least &&
-                         collection->collected <= least + (size_t)o->may_be_counted,
-                     "generation %d: collected %zu, must be %zu and up to %d more",
-                     collection->generation, collection->collected, least, o->may_be_counted);
-        ORACLE_CHECK(o, collection->resurrected == (size_t)o->revived,
-                     "resurrected %zu, must be %d", collection->resurrected, o->revived);
-        o->exact_collections++;
-        o->collected += collection->collected;
-        o->resurrections += (uint64_t)o->revived;
+    bool unclearable = false;
+    for (int id = 0; id < o->count; id++) {
+        oracle_object *m = &o->objects[id];
+        unclearable |= m->garbage && !m->rescued && m->alive && m->kind == ORACLE_NODE_UNCLEARABLE;
     }
-    o->collecting = false;
+    ORACLE_CHECK(o, !exact || o->young_left == 0 || unclearable, "%zu dead objects were not freed",
+                 o->young_left);
+    o->young = o->tally;
+    o->tally = (oracle_tally){0};
+}
+
+static void tally_check(oracle *o, const char *what, const oracle_tally *tally, size_t collected,
+                        size_t left)
+{
+    size_t least = (size_t)(tally->doomed + tally->died_with_callback) - left;
+    ORACLE_CHECK(o, collected >= least && collected <= least + (size_t)tally->may_be_counted,
+                 "%s: collected %zu, must be %zu and up to %d more", what, collected, least,
+                 tally->may_be_counted);
+    o->collected += collected;
+}
+
+/* What a cycle that begins now owes: frozen objects are no candidates of it, nor is
+ * what the finalizers of the collection before it have just made, which is young
+ * (and can hold what they revived). */
+static void cycle_begins(oracle *o)
+{
+    neve_collector_stats stats;
+    neve_collector_get_stats(o->collector, &stats);
+    o->in_cycle = true;
+    o->cycle_ended = false; /* one that a finalizer ended: too late to look */
+    o->cycle_is_exact = o->strict && !o->is_armed;
+    o->abandoned = stats.cycle.abandoned;
+    o->failed_before = stats.failed;
+    for (int id = 0; id < o->count; id++) {
+        oracle_object *m = &o->objects[id];
+        m->candidate = m->alive && m->kind != ORACLE_LEAF && !m->condemned &&
+                       id < o->count_before &&
+                       neve_collector_generation_of(o->collector, m->native) != 3;
+    }
+    model_reach(o, false);
+    for (int id = 0; id < o->count; id++) {
+        oracle_object *m = &o->objects[id];
+        m->must_go = m->candidate && !m->touched;
+    }
+}
+
+/* A cycle has ended since the last operation: is all gone that had to? */
+static void cycle_check(oracle *o)
+{
+    neve_collector_stats stats;
+    neve_collector_get_stats(o->collector, &stats);
+    if (o->in_cycle && stats.cycle.abandoned != o->abandoned)
+        o->in_cycle = false;
+    if (!o->cycle_ended)
+        return;
+    o->cycle_ended = false;
+    o->cycles++;
+    if (!o->cycle_is_exact || o->is_armed || stats.failed != o->failed_before)
+        return;
+    o->exact_cycles++;
     for (int id = 0; id < o->count; id++)
-        o->objects[id].garbage = o->objects[id].candidate = false;
+        o->objects[id].candidate = true;
+    model_reach(o, false); /* from what is listed as uncollectable, too */
+    for (int id = 0; id < o->count; id++) {
+        oracle_object *m = &o->objects[id];
+        ORACLE_CHECK(o, !m->must_go || !m->alive || m->touched,
+                     "object %d was garbage when the cycle began, and is left when it ends", id);
+        o->cycle_deaths += m->must_go && !m->alive;
+        m->must_go = m->candidate = false;
+    }
+}
+
+static void pause_ends(oracle *o, const neve_collection *collection)
+{
+    const nv_cycle *cycle = &o->collector->cycle;
+    collection_decided(o);
+    garbage_forget(o);
+    o->collecting = o->slicing = false;
+    o->cycle_ended |= o->in_cycle && collection->ended_cycle;
+    if (o->cycle_ended || cycle->phase == NV_CYCLE_IDLE)
+        o->in_cycle = false;
+    for (int id = 0; id < o->count && o->collector->later.items.count == 0; id++)
+        ORACLE_CHECK(o, !o->objects[id].alive || !o->objects[id].condemned,
+                     "condemned object %d was not freed", id);
+}
+
+static void collection_failed(void *ctx, const neve_collection *collection, neve_status status)
+{
+    oracle *o = ctx;
+    ORACLE_CHECK(o, status == NEVE_ENOMEM, "a collection failed with %s", neve_status_name(status));
+    ORACLE_CHECK(o, o->slicing || !o->has_condemned, "a collection failed, and had begun to reclaim");
+    o->failed = true;
+    o->failures++;
+    collection_finish(o);
+    pause_ends(o, collection);
+}
+
+static void collection_end(void *ctx, const neve_collection *collection)
+{
+    oracle *o = ctx;
+    ORACLE_CHECK(o, o->collecting, "an end without a beginning");
+    bool exact = o->strict && !o->is_armed;
+    collection_finish(o);
+    collection_decided(o);
+    if (exact) {
+        ORACLE_CHECK(o, collection->uncollectable - collection->cycle_uncollectable == o->young_left,
+                     "%zu uncollectable, must be %zu", collection->uncollectable, o->young_left);
+        tally_check(o, "collection", &o->young,
+                    collection->collected - collection->cycle_collected, o->young_left);
+        if (collection->cycle_uncollectable == 0)
+            tally_check(o, "slice", &o->tally, collection->cycle_collected, 0);
+        int revived = o->young.revived + o->tally.revived;
+        ORACLE_CHECK(o, collection->resurrected == (size_t)revived, "resurrected %zu, must be %d",
+                     collection->resurrected, revived);
+        o->exact_collections++;
+        o->resurrections += (uint64_t)revived;
+    }
+    pause_ends(o, collection);
+}
+
+/* ---- between the collector and the native host ---- */
+
+static void host_begin(void *ctx, int generation, bool is_slice)
+{
+    oracle *o = oracle_of(ctx);
+    (void)generation;
+    if (!is_slice)
+        return;
+    ORACLE_CHECK(o, o->collecting, "a slice outside a pause");
+    collection_finish(o);
+    o->slicing = true;
+    o->has_condemned = false;
+    garbage_forget(o);
+    neve_collector_stats stats;
+    neve_collector_get_stats(o->collector, &stats);
+    if (o->in_cycle && stats.cycle.abandoned != o->abandoned)
+        o->in_cycle = false;
+    if (!o->in_cycle && o->collector->cycle.phase == NV_CYCLE_WHITEN)
+        cycle_begins(o);
+}
+
+static void host_retain(void *ctx, void *const *objects, size_t n)
+{
+    oracle *o = oracle_of(ctx);
+    for (size_t i = 0; i < n; i++) {
+        oracle_object *m = &o->objects[oracle_find(o, objects[i])];
+        m->refs++;
+        m->held++;
+    }
+    o->native_host->retain(ctx, objects, n);
+}
+
+static void host_release(void *ctx, void *const *objects, size_t n)
+{
+    oracle *o = oracle_of(ctx);
+    if (o->given_back > 0)
+        collection_decided(o);
+    for (size_t i = 0; i < n; i++) {
+        int id = oracle_find(o, objects[i]);
+        ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].held > 0,
+                     "object %d is released without having been retained", id);
+        o->objects[id].held--;
+        model_unref(o, id);
+        o->native_host->release(ctx, &objects[i], 1);
+    }
+}
+
+static void host_clear(void *ctx, void *const *objects, size_t n)
+{
+    oracle *o = oracle_of(ctx);
+    collection_decided(o);
+    for (size_t i = 0; i < n; i++) {
+        int id = oracle_find(o, objects[i]);
+        ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].condemned,
+                     "object %d is cleared, and is not condemned", id);
+        /* Weak references have no hook of their own. */
+        if (o->objects[id].kind == ORACLE_WEAKREF)
+            model_drop_arg(o, id);
+        o->native_host->clear(ctx, &objects[i], 1);
+    }
+}
+
+static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
+{
+    oracle *o = oracle_of(ctx);
+    neve_collector *c = o->collector;
+    ORACLE_CHECK(o, o->collecting, "something is condemned outside a pause");
+    if (o->slicing || c->is_partial) {
+        /* Which candidates there are is the collector's choice. */
+        if (o->has_condemned)
+            collection_decided(o); /* the last batch: all of it was revived */
+        garbage_forget(o);
+        for (size_t i = 0; i < c->candidates.count; i++) {
+            int id = oracle_find(o, c->candidates.items[i]);
+            ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].alive && !o->objects[id].condemned,
+                         "object %d is a candidate", id);
+            o->objects[id].candidate = true;
+        }
+        garbage_find(o);
+        o->batches += o->slicing;
+    }
+    size_t garbage = 0;
+    for (int id = 0; id < o->count; id++)
+        garbage += o->objects[id].garbage;
+    for (size_t i = 0; i < n; i++) {
+        int id = oracle_find(o, objects[i]);
+        ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].garbage, "live object %d is condemned",
+                     id);
+    }
+    ORACLE_CHECK(o, n == garbage || !o->strict, "%zu objects are condemned, must be %zu", n,
+                 garbage);
+    o->has_condemned = true;
+    o->native_host->condemn(ctx, objects, n, ran_code);
+}
+
+static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
+                                  bool *ran_code)
+{
+    oracle *o = oracle_of(ctx);
+    /* Those that are revived are told of later: see host_promote. */
+    if (pass == NEVE_WEAKREFS_AFTER_FINALIZERS) {
+        for (size_t i = 0; i < n; i++) {
+            int id = oracle_find(o, objects[i]);
+            for (int w = 0; w < o->count; w++)
+                if (o->objects[w].kind == ORACLE_WEAKREF && o->objects[w].target == id)
+                    o->objects[w].is_clear = true;
+        }
+    }
+    return o->native_host->clear_weakrefs(ctx, objects, n, pass, ran_code);
+}
+
+static void host_promote(void *ctx, void *const *objects, size_t n, int generation)
+{
+    oracle *o = oracle_of(ctx);
+    for (size_t i = 0; i < n; i++) {
+        oracle_object *m = &o->objects[oracle_find(o, objects[i])];
+        if (o->collecting && m->garbage && !o->decided && m->held > 0) {
+            m->given_back = true;
+            o->given_back++;
+        }
+        m->condemned = false; /* something refers to it still, nothing could clear that */
+    }
+    o->native_host->promote(ctx, objects, n, generation);
+}
+
+static void host_install(oracle *o)
+{
+    o->native_host = o->collector->host;
+    o->host = *o->native_host;
+    o->host.begin = host_begin;
+    o->host.retain = host_retain;
+    o->host.release = host_release;
+    o->host.clear = host_clear;
+    o->host.condemn = host_condemn;
+    o->host.clear_weakrefs = host_clear_weakrefs;
+    o->host.promote = host_promote;
+    o->collector->host = &o->host;
 }
 
 /* ---- weak references ---- */
@@ -441,6 +736,8 @@ static void oracle_look(oracle *o)
             bool waits = target->kind == ORACLE_WEAKREF && o->depth > 0;
             ORACLE_CHECK(o, got == target->native && (waits || (!m->is_clear && target->alive)),
                          "weak reference %d gives what is dead, object %d", id, m->target);
+            ORACLE_CHECK(o, !target->condemned, "weak reference %d gives condemned object %d", id,
+                         m->target);
             ORACLE_CHECK(o, !target->was_cleared || target->listed,
                          "weak reference %d gives a cleared object, %d", id, m->target);
             ORACLE_CHECK(o, neve_count(got) > 1, "weak reference %d resurrects", id);
@@ -522,15 +819,10 @@ static void node_clear(neve_runtime *runtime, neve_object *object)
     oracle_node *node = (oracle_node *)object;
     int id = (int)node->id;
     oracle_object *m = &o->objects[id];
-    /* (What has no references dies by its count: finalizers took it apart.) */
-    if (o->collecting && m->garbage && m->refs > 0)
-        collection_decided(o);
     ORACLE_CHECK(o, m->alive, "object %d is cleared after its death", id);
-    collection_clears(o, id);
-    if (m->refs > 0) {
-        ORACLE_CHECK(o, o->collecting && m->garbage && !m->rescued,
-                     "live object %d is cleared (%d references)", id, m->refs);
-    }
+    /* (What has no references dies by its count: finalizers took it apart.) */
+    ORACLE_CHECK(o, m->refs == 0 || m->condemned, "live object %d is cleared (%d references)", id,
+                 m->refs);
     m->was_cleared = true;
     for (unsigned i = 0; i < m->slots; i++)
         act_slot(o, id, i, ORACLE_NONE);
@@ -540,8 +832,6 @@ static void hook_dealloc(oracle *o, int id)
 {
     oracle_object *m = &o->objects[id];
     ORACLE_CHECK(o, m->alive, "object %d dies twice", id);
-    if (o->collecting && m->refs > 0)
-        collection_decided(o);
     ORACLE_CHECK(o, m->refs == 0 && !m->immortal && !m->pinned, "object %d dies with %d references",
                  id, m->refs);
     ORACLE_CHECK(o, m->finalized == (m->deed != ORACLE_NOTHING),
@@ -553,7 +843,8 @@ static void hook_dealloc(oracle *o, int id)
         if (ref->kind != ORACLE_WEAKREF || ref->target != id || ref->is_clear)
             continue;
         ref->is_clear = true;
-        if (ref->alive && ref->has_callback && !(o->collecting && ref->garbage && !ref->rescued))
+        if (ref->alive && ref->has_callback && !ref->condemned &&
+            !(o->collecting && ref->garbage && !ref->rescued))
             ORACLE_CHECK(o, ref->called == 1, "callback of weak reference %d has run %d times", w,
                          ref->called);
     }
@@ -692,6 +983,11 @@ static void oracle_do(oracle *o, int self, oracle_deed deed, bool is_finalizer)
         break;
     case ORACLE_COLLECT: {
         bool nested = neve_collector_is_collecting(o->collector);
+        if (neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL && self % 2 == 0) {
+            bool has_more = neve_step(o->collector, 0, NULL);
+            ORACLE_CHECK(o, !nested || !has_more, "a step inside a collection");
+            break;
+        }
         neve_status status = neve_collect(o->collector, self % NEVE_GENERATIONS, NULL);
         ORACLE_CHECK(o, (status == NEVE_EBUSY) == nested, "a nested collection gives %s",
                      neve_status_name(status));
@@ -712,7 +1008,6 @@ static void node_finalize(neve_runtime *runtime, neve_object *object)
     int id = (int)((oracle_node *)object)->id;
     oracle_object *m = &o->objects[id];
     collection_hooked(o);
-    collection_clears(o, id);
     ORACLE_CHECK(o, m->alive && !m->was_cleared, "the finalizer of object %d runs too late", id);
     ORACLE_CHECK(o, ++m->finalized == 1, "the finalizer of object %d runs again", id);
     ORACLE_CHECK(o, m->refs == 0 || (o->collecting && m->garbage && !o->decided),
@@ -737,10 +1032,9 @@ static void weakref_called(neve_runtime *runtime, neve_object *weakref, neve_obj
     ORACLE_CHECK(o, arg == NULL || !m->alive || arg == o->objects[m->arg].native,
                  "the callback of weak reference %d gets a wrong argument", id);
     bool by_collection = o->collecting && m->must_call;
-    collection_clears(o, m->target);
     ORACLE_CHECK(o, by_collection || o->objects[m->target].refs == 0,
                  "the callback of weak reference %d runs, object %d lives", id, m->target);
-    ORACLE_CHECK(o, !(o->collecting && m->garbage && !m->rescued),
+    ORACLE_CHECK(o, !m->condemned && !(o->collecting && m->garbage && !m->rescued),
                  "the callback of dead weak reference %d runs", id);
     m->is_clear = true;
     bool was_alive = m->alive;
@@ -755,12 +1049,29 @@ static void weakref_called(neve_runtime *runtime, neve_object *weakref, neve_obj
         model_drop_arg(o, id);
     model_unref(o, id);
     if (by_collection && m->refs == 0 && !m->immortal)
-        o->died_with_callback++;
+        o->tally.died_with_callback++;
     else if (by_collection && may_die)
-        o->may_be_counted++;
+        o->tally.may_be_counted++;
 }
 
 /* ---- between operations ---- */
+
+typedef struct oracle_walk {
+    oracle *o;
+    int found;
+} oracle_walk;
+
+static int visit_walked(void *object, void *arg)
+{
+    oracle_walk *walk = arg;
+    int id = oracle_find(walk->o, object);
+    ORACLE_CHECK(walk->o, id != ORACLE_NONE && walk->o->objects[id].alive,
+                 "a listing of objects shows what is dead");
+    ORACLE_CHECK(walk->o, !walk->o->objects[id].condemned,
+                 "a listing of objects shows condemned object %d", id);
+    walk->found++;
+    return 0;
+}
 
 static void oracle_check(oracle *o, bool thorough)
 {
@@ -791,6 +1102,7 @@ static void oracle_check(oracle *o, bool thorough)
             containers++;
     }
     oracle_look(o);
+    cycle_check(o);
     if (!thorough)
         return;
     neve_heap_stats stats;
@@ -807,11 +1119,16 @@ static void oracle_check(oracle *o, bool thorough)
     neve_status status = neve_collector_check(o->collector, message, sizeof message);
     ORACLE_CHECK(o, status == NEVE_OK || status == NEVE_ENOMEM, "collector: %s", message);
     size_t frozen = 0;
+    oracle_walk walk = {o, 0};
+    (void)neve_collector_walk(o->collector, 2, visit_walked, &walk);
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
+        walk.found -= m->alive && m->kind != ORACLE_LEAF && !m->condemned &&
+                      neve_collector_generation_of(o->collector, m->native) == 2;
         frozen += m->alive && m->kind != ORACLE_LEAF &&
                   neve_collector_generation_of(o->collector, m->native) == 3;
     }
+    ORACLE_CHECK(o, walk.found == 0, "a listing shows %d old objects too few", -walk.found);
     ORACLE_CHECK(o, neve_collector_frozen_count(o->collector) == frozen, "%zu frozen, must be %zu",
                  neve_collector_frozen_count(o->collector), frozen);
 }
@@ -828,6 +1145,55 @@ static void oracle_collect(oracle *o, int generation)
     neve_status status = neve_collect(o->collector, generation, &result);
     ORACLE_CHECK(o, status == NEVE_OK || (status == NEVE_ENOMEM && o->failed), "collection: %s",
                  neve_status_name(status));
+}
+
+/* In the incremental mode most of the collections of a program are automatic ones
+ * or slices: the others abandon the cycle. */
+static void oracle_collect_or_step(oracle *o, unsigned what)
+{
+    int generation = (int)(what % NEVE_GENERATIONS);
+    unsigned how = what / NEVE_GENERATIONS % 16;
+    bool is_incremental = neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL;
+    if (!is_incremental || how == 0 || (how < 4 && generation < 2)) {
+        oracle_collect(o, generation);
+    } else if (how < 8) {
+        o->failed = false;
+        neve_status status = neve_collect_due(o->collector, generation, NULL);
+        ORACLE_CHECK(o, status == NEVE_OK || (status == NEVE_ENOMEM && o->failed),
+                     "collection: %s", neve_status_name(status));
+    } else {
+        for (unsigned i = 0; i < how; i++) {
+            (void)neve_step(o->collector, how == 15 ? 200 : 0, NULL);
+            oracle_check(o, false);
+        }
+    }
+}
+
+/* What programs for the other mode do not know; all of it may be done in any. */
+static void oracle_set(oracle *o, unsigned what)
+{
+    switch (what % 16) {
+    case 10:
+        o->steps = what / 16 % 4;
+        break;
+    case 11: {
+        neve_mode mode = what / 16 % 4 == 0 ? NEVE_MODE_GENERATIONAL : NEVE_MODE_INCREMENTAL;
+        neve_status status = neve_collector_set_mode(o->collector, mode);
+        ORACLE_CHECK(o, status == NEVE_OK, "set_mode: %s", neve_status_name(status));
+        break;
+    }
+    case 12:
+        neve_collector_drain(o->collector);
+        break;
+    case 13:
+        neve_collector_set_pause_us(o->collector, 1 + what / 16 * 20);
+        break;
+    case 14:
+        neve_heap_trim(neve_runtime_heap(o->runtime));
+        break;
+    default:
+        break;
+    }
 }
 
 static void oracle_step(oracle *o)
@@ -907,7 +1273,7 @@ static void oracle_step(oracle *o)
             act_handle(o, h, alive ? o->objects[ref].target : ORACLE_NONE);
         }
     } else if (op < 56) {
-        oracle_collect(o, (int)(oracle_byte(o) % NEVE_GENERATIONS));
+        oracle_collect_or_step(o, oracle_byte(o));
     } else if (op < 59) {
         neve_poll(o->collector, &o->breaker);
     } else if (op == 59) {
@@ -939,6 +1305,8 @@ static void oracle_step(oracle *o)
             }
             o->listed = 0;
             neve_uncollectable_clear(o->runtime);
+        } else if (o->is_incremental) {
+            oracle_set(o, what);
         }
     } else if (op == 62) {
         unsigned n = oracle_byte(o) % 64;
@@ -955,14 +1323,26 @@ static void oracle_corrupt(void *ctx, const char *message)
     oracle_fail(ctx, "corruption: %s", message);
 }
 
-/* Runs one program. Returns normally if the two heaps agree. */
-static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
+/* Makes cycles as long as they find anything. */
+static void oracle_run_cycle(oracle *o)
+{
+    o->collector->cycle.changes = 1; /* dropping references is no change of its own */
+    for (unsigned i = 0; neve_step(o->collector, i % 2 == 0 ? 0 : 20, NULL); i++)
+        oracle_check(o, false);
+}
+
+/* Runs one program, the same in each mode, but for what only the incremental one
+ * knows. Returns normally if the two heaps agree. */
+static oracle oracle_run(const char *name, neve_mode mode, const uint8_t *data, size_t size)
 {
     oracle state = {.name = name, .data = data, .size = size};
     oracle *o = &state;
     o->objects = malloc(ORACLE_IDS * sizeof *o->objects);
     o->queue = malloc(ORACLE_IDS * sizeof *o->queue);
-    neve_collector_options collect = {.struct_size = sizeof collect, .breaker = &o->breaker};
+    neve_collector_options collect = {
+        .struct_size = sizeof collect, .mode = mode, .breaker = &o->breaker};
+    o->is_incremental = mode == NEVE_MODE_INCREMENTAL;
+    o->steps = o->is_incremental && size > 0 ? data[0] / 64 : 0;
     neve_heap_options heap_options = {.struct_size = sizeof heap_options,
                                       .on_corruption = oracle_corrupt,
                                       .on_corruption_ctx = o};
@@ -973,6 +1353,7 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
         oracle_fail(o, "no memory");
     neve_runtime_set_data(o->runtime, o);
     o->collector = neve_runtime_collector(o->runtime);
+    host_install(o);
     neve_listener listener = {
         .begin = collection_begin, .end = collection_end, .failed = collection_failed, .ctx = o};
     neve_collector_set_listener(o->collector, &listener);
@@ -987,6 +1368,10 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
         o->operation++;
         oracle_step(o);
         oracle_check(o, false);
+        for (unsigned i = 0; i < o->steps; i++) {
+            (void)neve_step(o->collector, 0, NULL);
+            oracle_check(o, false);
+        }
         if (is_thorough) { /* what needs no memory: allocations may be about to fail */
             char message[256];
             neve_status status =
@@ -1009,7 +1394,10 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
         for (int h = 0; h < ORACLE_HANDLES; h++)
             act_handle(o, h, ORACLE_NONE);
         oracle_check(o, true);
-        oracle_collect(o, NEVE_GENERATIONS - 1);
+        if (neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL)
+            oracle_run_cycle(o);
+        else
+            oracle_collect(o, NEVE_GENERATIONS - 1);
         oracle_check(o, true);
     }
     for (int id = 0; id < o->count; id++)
