@@ -327,6 +327,9 @@ void nv_cycle_begin(neve_collector *c);
 /* Goes on until the clock shows `deadline_ns`, or the cycle ends. */
 void nv_cycle_run(neve_collector *c, uint64_t deadline_ns);
 void nv_cycle_abandon(neve_collector *c);
+/* So many objects that an earlier slice counted as collected turned out to be
+ * uncollectable. */
+void nv_cycle_take_back(neve_collector *c, size_t collected);
 
 /* ---- pace.c ---- */
 

@@ -219,17 +219,17 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
     bool in_slices = c->mode == NEVE_MODE_INCREMENTAL && !is_explicit;
     c->gather_limit = SIZE_MAX;
-    if (in_slices) {
+    if (in_slices)
         generation = nv_pace_generation(c, generation);
-    } else if (generation >= 2) {
+    neve_collection *current = &c->current;
+    *current = (neve_collection){
+        .generation = generation, .is_explicit = is_explicit, .start_ns = nv_os_now_ns()};
+    if (!in_slices && generation >= 2) { /* a part of this pause */
         nv_cycle_abandon(c);
         nv_reclaim_drain(c);
     }
     nv_collector_assert_sound(c);
 
-    neve_collection *current = &c->current;
-    *current = (neve_collection){
-        .generation = generation, .is_explicit = is_explicit, .start_ns = nv_os_now_ns()};
     if (c->listener.begin != NULL)
         c->listener.begin(c->listener.ctx, current);
     for (int i = 0; i <= generation; i++)
@@ -257,6 +257,8 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         c->failed++;
     current->is_partial = status == NEVE_OK && c->is_partial;
     if (in_slices) {
+        /* What is young still must keep a cycle from beginning: it would hold garbage. */
+        c->is_partial |= status != NEVE_OK;
         nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;

@@ -285,6 +285,14 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     }
 }
 
+void nv_cycle_take_back(neve_collector *c, size_t collected)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->stats.collected -=
+        collected < cycle->stats.collected ? collected : cycle->stats.collected;
+    cycle->sum.collected -= collected < cycle->sum.collected ? collected : cycle->sum.collected;
+}
+
 void nv_cycle_abandon(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;

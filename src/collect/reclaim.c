@@ -148,7 +148,9 @@ static void give_kept_back(neve_collector *c, void **kept, size_t n)
         size_t counted =
             c->host->report_uncollectable(c->ctx, kept, alive, NEVE_UNCOLLECTABLE_UNCLEARED);
         c->current.uncollectable += counted;
-        c->current.collected -= counted < c->current.collected ? counted : c->current.collected;
+        size_t here = counted < c->current.collected ? counted : c->current.collected;
+        c->current.collected -= here;
+        nv_cycle_take_back(c, counted - here);
     }
 }
 

@@ -23,406 +23,28 @@
  *   - between operations nothing without references is left alive, and the
  *     heap holds as many blocks as the model has objects.
  *
+ * In the incremental mode a pause is a young or middle collection and a slice of
+ * a cycle, and slices run between all operations. What is compared then:
+ *
+ *   - each batch that a cycle verifies: the dead are exactly those of its
+ *     candidates that nothing outside them reaches; finalizers, callbacks and
+ *     weak references as above;
+ *   - the condemned wait to be cleared while the program goes on: nothing hands
+ *     one out, neither a weak reference nor a listing of objects;
+ *   - when a cycle ends, all that was garbage in the model when it began is gone,
+ *     but for what was revived since and what is uncollectable (invariant 3).
+ *
+ * The oracle sees the batches because it stands between the collector and the
+ * native host: it forwards what the collector asks for, and notes the
+ * references that the collector itself holds.
+ *
  * A difference is printed with the program's name and aborts. To be included
  * by one source of each program that uses it.
  */
 #ifndef NEVE_TESTS_ORACLE_H
 #define NEVE_TESTS_ORACLE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "heap/heap_internal.h"
-#include "neve.h"
-
-#define ORACLE_IDS 2048 /* objects that one program can make */
-#define ORACLE_SLOTS 70 /* more than fit a small block */
-#define ORACLE_HANDLES 24
-#define ORACLE_ROOTS 8 /* so many of the handles are registered as roots */
-#define ORACLE_NONE (-1)
-
-typedef enum oracle_kind {
-    ORACLE_NODE,
-    ORACLE_NODE_UNCLEARABLE, /* its type has no clear: uncollectable in a cycle */
-    ORACLE_LEAF,
-    ORACLE_WEAKREF,
-} oracle_kind;
-
-/* What a finalizer does, or a weak reference's callback. */
-typedef enum oracle_deed {
-    ORACLE_NOTHING, /* has no finalizer at all */
-    ORACLE_LOOK,    /* reads all weak references */
-    ORACLE_STAY,    /* stores itself in a handle: resurrection */
-    ORACLE_STAY_IN, /* stores itself in a slot of a live object */
-    ORACLE_SELF_WEAKREF,
-    ORACLE_NEW_PARTNER, /* makes a cycle of itself and a new object */
-    ORACLE_DROP_HANDLE,
-    ORACLE_DROP_SLOTS,
-    ORACLE_COLLECT,
-    ORACLE_POLL,
-    ORACLE_DEEDS,
-} oracle_deed;
-
-typedef struct oracle_object {
-    neve_object *native;
-    oracle_kind kind;
-    oracle_deed deed;
-    unsigned slots;
-    int refs; /* handles, slots, weak references' args, the list of uncollectable */
-    int target, arg;
-    int finalized, called;
-    bool alive, immortal, listed;
-    bool has_callback;
-    bool is_clear;    /* weak reference: its referent is gone */
-    bool owed;        /* ... and its callback must have run when the operation ends */
-    bool was_cleared; /* `clear` ran */
-    bool pinned;      /* its finalizer is running */
-    /* In the collection under way: */
-    bool candidate, garbage, rescued, must_call;
-    bool touched; /* scratch of the reachability */
-    int16_t slot[ORACLE_SLOTS];
-} oracle_object;
-
-typedef struct oracle {
-    const char *name;
-    const uint8_t *data;
-    size_t size, at, operation;
-    neve_runtime *runtime;
-    neve_collector *collector;
-    neve_eval_breaker breaker;
-    oracle_object *objects;
-    int count;
-    neve_object *handles[ORACLE_HANDLES];
-    int handle_ids[ORACLE_HANDLES];
-    int depth; /* finalizers and callbacks under way */
-    int listed;
-    /* The collection under way. */
-    bool collecting, strict, decided, failed, hooked;
-    int revived, died_with_callback, doomed, may_be_counted;
-    int *queue;
-    uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
-    bool is_armed; /* an allocation is going to fail */
-} oracle;
-
-typedef struct oracle_node {
-    neve_var_object var;
-    size_t id;
-    neve_object *slots[];
-} oracle_node;
-
-typedef struct oracle_leaf {
-    neve_object base;
-    size_t id;
-} oracle_leaf;
-
-__attribute__((format(printf, 2, 3), noreturn)) static void oracle_fail(const oracle *o,
-                                                                        const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "oracle: %s, operation %zu (byte %zu): ", o->name, o->operation, o->at);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    abort();
-}
-
-#define ORACLE_CHECK(o, x, ...)                                                                    \
-    do {                                                                                           \
-        if (!(x))                                                                                  \
-            oracle_fail(o, __VA_ARGS__);                                                           \
-    } while (0)
-
-static oracle *oracle_of(neve_runtime *runtime)
-{
-    return neve_runtime_data(runtime);
-}
-
-static unsigned oracle_byte(oracle *o)
-{
-    return o->at < o->size ? o->data[o->at++] : 0;
-}
-
-static bool is_node(const oracle_object *m)
-{
-    return m->kind == ORACLE_NODE || m->kind == ORACLE_NODE_UNCLEARABLE;
-}
-
-/* The latest object at that address: earlier ones are dead. */
-static int oracle_find(const oracle *o, const void *native)
-{
-    for (int id = o->count - 1; id >= 0; id--) {
-        if (o->objects[id].native == native)
-            return id;
-    }
-    return ORACLE_NONE;
-}
-
-/* ---- references in the model ---- */
-
-static void model_unref(oracle *o, int id);
-
-/* The reference to `arg` of a weak reference that died, was called or was cleared. */
-static void model_drop_arg(oracle *o, int id)
-{
-    int arg = o->objects[id].arg;
-    o->objects[id].arg = ORACLE_NONE;
-    model_unref(o, arg);
-}
-
-static void model_ref(oracle *o, int id)
-{
-    if (id == ORACLE_NONE)
-        return;
-    ORACLE_CHECK(o, o->objects[id].alive, "the oracle itself uses dead object %d", id);
-    o->objects[id].refs++;
-}
-
-static void model_unref(oracle *o, int id)
-{
-    if (id == ORACLE_NONE)
-        return;
-    oracle_object *m = &o->objects[id];
-    ORACLE_CHECK(o, m->refs > 0, "the oracle itself is wrong: object %d", id);
-    /* Weak references have no hook that tells of their death. */
-    if (--m->refs == 0 && m->kind == ORACLE_WEAKREF && !m->immortal) {
-        m->alive = false;
-        model_drop_arg(o, id);
-        for (int w = 0; w < o->count; w++) {
-            oracle_object *ref = &o->objects[w];
-            if (ref->kind != ORACLE_WEAKREF || ref->target != id || ref->is_clear)
-                continue;
-            ref->is_clear = true;
-            ref->owed = ref->alive && ref->has_callback && !(o->collecting && ref->garbage);
-        }
-    }
-    /* Objects without `clear` give their references up by way of `traverse`. */
-    if (m->refs == 0 && m->kind == ORACLE_NODE_UNCLEARABLE && !m->immortal) {
-        for (unsigned i = 0; i < m->slots; i++) {
-            int value = m->slot[i];
-            m->slot[i] = ORACLE_NONE;
-            model_unref(o, value);
-        }
-    }
-}
-
-/* ---- reachability in the model ---- */
-
-static void model_touch(oracle *o, int id, int *tail)
-{
-    if (id != ORACLE_NONE && !o->objects[id].touched) {
-        o->objects[id].touched = true;
-        o->queue[(*tail)++] = id;
-    }
-}
-
-static void model_touch_all(oracle *o, int head, int *tail)
-{
-    while (head < *tail) {
-        oracle_object *m = &o->objects[o->queue[head++]];
-        if (m->kind == ORACLE_WEAKREF)
-            model_touch(o, m->arg, tail);
-        for (unsigned i = 0; i < m->slots; i++)
-            model_touch(o, m->slot[i], tail);
-    }
-}
-
-/* Sets `touched` on everything that is reachable from outside the flagged
- * candidates: handles, immortal objects, and all that is no candidate. */
-static void model_reach(oracle *o, bool among_garbage)
-{
-    int tail = 0;
-    for (int id = 0; id < o->count; id++)
-        o->objects[id].touched = false;
-    for (int h = 0; h < ORACLE_HANDLES; h++)
-        model_touch(o, o->handle_ids[h], &tail);
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        bool inside = among_garbage ? m->garbage : m->candidate;
-        if (m->alive && (m->immortal || m->pinned || m->listed || !inside))
-            model_touch(o, id, &tail);
-    }
-    model_touch_all(o, 0, &tail);
-}
-
-/* ---- what collections do, as the hooks see it ---- */
-
-static void collection_begin(void *ctx, const neve_collection *collection)
-{
-    oracle *o = ctx;
-    ORACLE_CHECK(o, !o->collecting, "a collection inside a collection");
-    o->collecting = true;
-    o->decided = false;
-    o->failed = false;
-    o->hooked = false;
-    o->strict = o->depth == 0;
-    /* Has the allocation failed that was to fail? Then all is exact again. */
-    if (neve_runtime_heap(o->runtime)->fail_in == 0)
-        o->is_armed = false;
-    o->revived = o->died_with_callback = o->doomed = o->may_be_counted = 0;
-    o->collections++;
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        m->garbage = m->rescued = m->must_call = false;
-        /* Objects without references are in the middle of being disposed of
-         * (possible only when finalizers collect). */
-        m->candidate =
-            m->alive && m->kind != ORACLE_LEAF && m->refs > 0 &&
-            neve_collector_generation_of(o->collector, m->native) <= collection->generation;
-    }
-    model_reach(o, false);
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        m->garbage = m->candidate && !m->touched;
-    }
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        m->must_call = m->kind == ORACLE_WEAKREF && m->alive && !m->garbage && m->has_callback &&
-                       !m->is_clear && o->objects[m->target].garbage;
-    }
-}
-
-/* Code of the program runs, or is about to: weak references to the garbage of
- * the collection under way are clear by now. */
-static void collection_hooked(oracle *o)
-{
-    if (!o->collecting || o->hooked)
-        return;
-    o->hooked = true;
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        if (m->kind == ORACLE_WEAKREF && m->target != ORACLE_NONE && o->objects[m->target].garbage)
-            m->is_clear = true;
-    }
-}
-
-/* The second verification is over: what is garbage now will be cleared. */
-static void collection_decided(oracle *o)
-{
-    if (o->decided)
-        return;
-    collection_hooked(o);
-    o->decided = true;
-    model_reach(o, true);
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        if (!m->garbage)
-            continue;
-        ORACLE_CHECK(o, !o->strict || m->finalized == (m->deed != ORACLE_NOTHING),
-                     "the finalizer of dead object %d has run %d times", id, m->finalized);
-        m->rescued = m->touched && m->alive;
-        o->revived += m->rescued;
-        /* What finalizers took apart has died by its count, and is not counted
-         * as collected; of the chains among it, some may be left. */
-        if (m->alive ? m->refs == 0 : m->kind == ORACLE_WEAKREF)
-            o->may_be_counted++;
-        else if (m->alive && !m->rescued)
-            o->doomed++;
-    }
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        if (m->kind != ORACLE_WEAKREF)
-            continue;
-        ORACLE_CHECK(o, !o->strict || !m->must_call || m->called == 1,
-                     "callback of weak reference %d ran %d times", id, m->called);
-        if (m->target != ORACLE_NONE && o->objects[m->target].garbage &&
-            !o->objects[m->target].rescued)
-            m->is_clear = true;
-        if (m->garbage && !m->rescued) {
-            m->is_clear = true;
-            model_drop_arg(o, id);
-        }
-    }
-}
-
-/* Something dies, and has references in the model. Weak references are cleared
- * without a hook: it can be the argument of a dead one, the first thing cleared. */
-static void collection_clears(oracle *o, int id)
-{
-    if (o->collecting && !o->decided && o->objects[id].refs > 0 && !o->objects[id].garbage)
-        collection_decided(o);
-}
-
-static void collection_failed(void *ctx, const neve_collection *collection, neve_status status)
-{
-    oracle *o = ctx;
-    (void)collection;
-    ORACLE_CHECK(o, status == NEVE_ENOMEM, "a collection failed with %s", neve_status_name(status));
-    ORACLE_CHECK(o, !o->hooked, "a collection failed after it had run code of the program");
-    o->collecting = false;
-    o->failed = true;
-    o->failures++;
-    for (int id = 0; id < o->count; id++)
-        o->objects[id].garbage = o->objects[id].candidate = false;
-}
-
-/* Finalizers have run, and there is no memory for the second verification: all
- * that was condemned lives on, with its weak references as they are. */
-static void collection_gives_up(oracle *o, const neve_collection *collection)
-{
-    size_t garbage = 0;
-    for (int id = 0; id < o->count; id++)
-        garbage += o->objects[id].garbage && o->objects[id].alive;
-    if (collection->resurrected < garbage || garbage == 0)
-        return;
-    collection_hooked(o);
-    o->decided = true;
-    o->revived = (int)garbage;
-    for (int id = 0; id < o->count; id++)
-        o->objects[id].rescued = o->objects[id].garbage && o->objects[id].alive;
-}
-
-static void collection_end(void *ctx, const neve_collection *collection)
-{
-    oracle *o = ctx;
-    size_t left = 0;
-    ORACLE_CHECK(o, o->collecting, "an end without a beginning");
-    if (!o->decided && o->is_armed)
-        collection_gives_up(o, collection);
-    collection_decided(o);
-    bool exact = o->strict && !o->is_armed;
-    for (int id = 0; id < o->count; id++) {
-        oracle_object *m = &o->objects[id];
-        if (!m->garbage || m->rescued)
-            continue;
-        left += m->alive;
-        if (!exact || !m->alive)
-            continue;
-        /* Alive by the references of an unclearable object only. */
-        ORACLE_CHECK(o, m->refs > 0, "dead object %d was not freed", id);
-        ORACLE_CHECK(o, !is_node(m) || m->kind == ORACLE_NODE_UNCLEARABLE || m->was_cleared,
-                     "dead object %d was not cleared (kind %d, generation %d)", id, (int)m->kind,
-                     collection->generation);
-    }
-    if (exact) {
-        bool unclearable = false;
-        for (int id = 0; id < o->count; id++) {
-            oracle_object *m = &o->objects[id];
-            unclearable |=
-                m->garbage && !m->rescued && m->alive && m->kind == ORACLE_NODE_UNCLEARABLE;
-        }
-        ORACLE_CHECK(o, left == 0 || unclearable, "%zu dead objects were not freed", left);
-        ORACLE_CHECK(o, collection->uncollectable == left, "%zu uncollectable, must be %zu",
-                     collection->uncollectable, left);
-        size_t least = (size_t)(o->doomed + o->died_with_callback) - left;
-        ORACLE_CHECK(o,
-                     collection->collected >= least &&
-                         collection->collected <= least + (size_t)o->may_be_counted,
-                     "generation %d: collected %zu, must be %zu and up to %d more",
-                     collection->generation, collection->collected, least, o->may_be_counted);
-        ORACLE_CHECK(o, collection->resurrected == (size_t)o->revived,
-                     "resurrected %zu, must be %d", collection->resurrected, o->revived);
-        o->exact_collections++;
-        o->collected += collection->collected;
-        o->resurrections += (uint64_t)o->revived;
-    }
-    o->collecting = false;
-    for (int id = 0; id < o->count; id++)
-        o->objects[id].garbage = o->objects[id].candidate = false;
-}
+#include "collect/oracle_model.h"
 
 /* ---- weak references ---- */
 
@@ -441,6 +63,8 @@ static void oracle_look(oracle *o)
             bool waits = target->kind == ORACLE_WEAKREF && o->depth > 0;
             ORACLE_CHECK(o, got == target->native && (waits || (!m->is_clear && target->alive)),
                          "weak reference %d gives what is dead, object %d", id, m->target);
+            ORACLE_CHECK(o, !target->condemned, "weak reference %d gives condemned object %d", id,
+                         m->target);
             ORACLE_CHECK(o, !target->was_cleared || target->listed,
                          "weak reference %d gives a cleared object, %d", id, m->target);
             ORACLE_CHECK(o, neve_count(got) > 1, "weak reference %d resurrects", id);
@@ -522,15 +146,10 @@ static void node_clear(neve_runtime *runtime, neve_object *object)
     oracle_node *node = (oracle_node *)object;
     int id = (int)node->id;
     oracle_object *m = &o->objects[id];
-    /* (What has no references dies by its count: finalizers took it apart.) */
-    if (o->collecting && m->garbage && m->refs > 0)
-        collection_decided(o);
     ORACLE_CHECK(o, m->alive, "object %d is cleared after its death", id);
-    collection_clears(o, id);
-    if (m->refs > 0) {
-        ORACLE_CHECK(o, o->collecting && m->garbage && !m->rescued,
-                     "live object %d is cleared (%d references)", id, m->refs);
-    }
+    /* (What has no references dies by its count: finalizers took it apart.) */
+    ORACLE_CHECK(o, m->refs == 0 || m->condemned, "live object %d is cleared (%d references)", id,
+                 m->refs);
     m->was_cleared = true;
     for (unsigned i = 0; i < m->slots; i++)
         act_slot(o, id, i, ORACLE_NONE);
@@ -540,8 +159,6 @@ static void hook_dealloc(oracle *o, int id)
 {
     oracle_object *m = &o->objects[id];
     ORACLE_CHECK(o, m->alive, "object %d dies twice", id);
-    if (o->collecting && m->refs > 0)
-        collection_decided(o);
     ORACLE_CHECK(o, m->refs == 0 && !m->immortal && !m->pinned, "object %d dies with %d references",
                  id, m->refs);
     ORACLE_CHECK(o, m->finalized == (m->deed != ORACLE_NOTHING),
@@ -553,7 +170,8 @@ static void hook_dealloc(oracle *o, int id)
         if (ref->kind != ORACLE_WEAKREF || ref->target != id || ref->is_clear)
             continue;
         ref->is_clear = true;
-        if (ref->alive && ref->has_callback && !(o->collecting && ref->garbage && !ref->rescued))
+        if (ref->alive && ref->has_callback && !ref->condemned &&
+            !(o->collecting && ref->garbage && !ref->rescued))
             ORACLE_CHECK(o, ref->called == 1, "callback of weak reference %d has run %d times", w,
                          ref->called);
     }
@@ -692,6 +310,11 @@ static void oracle_do(oracle *o, int self, oracle_deed deed, bool is_finalizer)
         break;
     case ORACLE_COLLECT: {
         bool nested = neve_collector_is_collecting(o->collector);
+        if (neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL && self % 2 == 0) {
+            bool has_more = neve_step(o->collector, 0, NULL);
+            ORACLE_CHECK(o, !nested || !has_more, "a step inside a collection");
+            break;
+        }
         neve_status status = neve_collect(o->collector, self % NEVE_GENERATIONS, NULL);
         ORACLE_CHECK(o, (status == NEVE_EBUSY) == nested, "a nested collection gives %s",
                      neve_status_name(status));
@@ -712,7 +335,6 @@ static void node_finalize(neve_runtime *runtime, neve_object *object)
     int id = (int)((oracle_node *)object)->id;
     oracle_object *m = &o->objects[id];
     collection_hooked(o);
-    collection_clears(o, id);
     ORACLE_CHECK(o, m->alive && !m->was_cleared, "the finalizer of object %d runs too late", id);
     ORACLE_CHECK(o, ++m->finalized == 1, "the finalizer of object %d runs again", id);
     ORACLE_CHECK(o, m->refs == 0 || (o->collecting && m->garbage && !o->decided),
@@ -737,10 +359,9 @@ static void weakref_called(neve_runtime *runtime, neve_object *weakref, neve_obj
     ORACLE_CHECK(o, arg == NULL || !m->alive || arg == o->objects[m->arg].native,
                  "the callback of weak reference %d gets a wrong argument", id);
     bool by_collection = o->collecting && m->must_call;
-    collection_clears(o, m->target);
     ORACLE_CHECK(o, by_collection || o->objects[m->target].refs == 0,
                  "the callback of weak reference %d runs, object %d lives", id, m->target);
-    ORACLE_CHECK(o, !(o->collecting && m->garbage && !m->rescued),
+    ORACLE_CHECK(o, !m->condemned && !(o->collecting && m->garbage && !m->rescued),
                  "the callback of dead weak reference %d runs", id);
     m->is_clear = true;
     bool was_alive = m->alive;
@@ -755,12 +376,29 @@ static void weakref_called(neve_runtime *runtime, neve_object *weakref, neve_obj
         model_drop_arg(o, id);
     model_unref(o, id);
     if (by_collection && m->refs == 0 && !m->immortal)
-        o->died_with_callback++;
+        o->tally.died_with_callback++;
     else if (by_collection && may_die)
-        o->may_be_counted++;
+        o->tally.may_be_counted++;
 }
 
 /* ---- between operations ---- */
+
+typedef struct oracle_walk {
+    oracle *o;
+    int found;
+} oracle_walk;
+
+static int visit_walked(void *object, void *arg)
+{
+    oracle_walk *walk = arg;
+    int id = oracle_find(walk->o, object);
+    ORACLE_CHECK(walk->o, id != ORACLE_NONE && walk->o->objects[id].alive,
+                 "a listing of objects shows what is dead");
+    ORACLE_CHECK(walk->o, !walk->o->objects[id].condemned,
+                 "a listing of objects shows condemned object %d", id);
+    walk->found++;
+    return 0;
+}
 
 static void oracle_check(oracle *o, bool thorough)
 {
@@ -791,6 +429,7 @@ static void oracle_check(oracle *o, bool thorough)
             containers++;
     }
     oracle_look(o);
+    cycle_check(o);
     if (!thorough)
         return;
     neve_heap_stats stats;
@@ -807,11 +446,16 @@ static void oracle_check(oracle *o, bool thorough)
     neve_status status = neve_collector_check(o->collector, message, sizeof message);
     ORACLE_CHECK(o, status == NEVE_OK || status == NEVE_ENOMEM, "collector: %s", message);
     size_t frozen = 0;
+    oracle_walk walk = {o, 0};
+    (void)neve_collector_walk(o->collector, 2, visit_walked, &walk);
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
+        walk.found -= m->alive && m->kind != ORACLE_LEAF && !m->condemned &&
+                      neve_collector_generation_of(o->collector, m->native) == 2;
         frozen += m->alive && m->kind != ORACLE_LEAF &&
                   neve_collector_generation_of(o->collector, m->native) == 3;
     }
+    ORACLE_CHECK(o, walk.found == 0, "a listing shows %d old objects too few", -walk.found);
     ORACLE_CHECK(o, neve_collector_frozen_count(o->collector) == frozen, "%zu frozen, must be %zu",
                  neve_collector_frozen_count(o->collector), frozen);
 }
@@ -828,6 +472,55 @@ static void oracle_collect(oracle *o, int generation)
     neve_status status = neve_collect(o->collector, generation, &result);
     ORACLE_CHECK(o, status == NEVE_OK || (status == NEVE_ENOMEM && o->failed), "collection: %s",
                  neve_status_name(status));
+}
+
+/* In the incremental mode most of the collections of a program are automatic ones
+ * or slices: the others abandon the cycle. */
+static void oracle_collect_or_step(oracle *o, unsigned what)
+{
+    int generation = (int)(what % NEVE_GENERATIONS);
+    unsigned how = what / NEVE_GENERATIONS % 16;
+    bool is_incremental = neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL;
+    if (!is_incremental || how == 0 || (how < 4 && generation < 2)) {
+        oracle_collect(o, generation);
+    } else if (how < 8) {
+        o->failed = false;
+        neve_status status = neve_collect_due(o->collector, generation, NULL);
+        ORACLE_CHECK(o, status == NEVE_OK || (status == NEVE_ENOMEM && o->failed), "collection: %s",
+                     neve_status_name(status));
+    } else {
+        for (unsigned i = 0; i < how; i++) {
+            (void)neve_step(o->collector, how == 15 ? 200 : 0, NULL);
+            oracle_check(o, false);
+        }
+    }
+}
+
+/* What programs for the other mode do not know; all of it may be done in any. */
+static void oracle_set(oracle *o, unsigned what)
+{
+    switch (what % 16) {
+    case 10:
+        o->steps = what / 16 % 4;
+        break;
+    case 11: {
+        neve_mode mode = what / 16 % 4 == 0 ? NEVE_MODE_GENERATIONAL : NEVE_MODE_INCREMENTAL;
+        neve_status status = neve_collector_set_mode(o->collector, mode);
+        ORACLE_CHECK(o, status == NEVE_OK, "set_mode: %s", neve_status_name(status));
+        break;
+    }
+    case 12:
+        neve_collector_drain(o->collector);
+        break;
+    case 13:
+        neve_collector_set_pause_us(o->collector, 1 + what / 16 * 20);
+        break;
+    case 14:
+        neve_heap_trim(neve_runtime_heap(o->runtime));
+        break;
+    default:
+        break;
+    }
 }
 
 static void oracle_step(oracle *o)
@@ -907,7 +600,7 @@ static void oracle_step(oracle *o)
             act_handle(o, h, alive ? o->objects[ref].target : ORACLE_NONE);
         }
     } else if (op < 56) {
-        oracle_collect(o, (int)(oracle_byte(o) % NEVE_GENERATIONS));
+        oracle_collect_or_step(o, oracle_byte(o));
     } else if (op < 59) {
         neve_poll(o->collector, &o->breaker);
     } else if (op == 59) {
@@ -939,6 +632,8 @@ static void oracle_step(oracle *o)
             }
             o->listed = 0;
             neve_uncollectable_clear(o->runtime);
+        } else if (o->is_incremental) {
+            oracle_set(o, what);
         }
     } else if (op == 62) {
         unsigned n = oracle_byte(o) % 64;
@@ -955,14 +650,26 @@ static void oracle_corrupt(void *ctx, const char *message)
     oracle_fail(ctx, "corruption: %s", message);
 }
 
-/* Runs one program. Returns normally if the two heaps agree. */
-static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
+/* Makes cycles as long as they find anything. */
+static void oracle_run_cycle(oracle *o)
+{
+    o->collector->cycle.changes = 1; /* dropping references is no change of its own */
+    for (unsigned i = 0; neve_step(o->collector, i % 2 == 0 ? 0 : 20, NULL); i++)
+        oracle_check(o, false);
+}
+
+/* Runs one program, the same in each mode, but for what only the incremental one
+ * knows. Returns normally if the two heaps agree. */
+static oracle oracle_run(const char *name, neve_mode mode, const uint8_t *data, size_t size)
 {
     oracle state = {.name = name, .data = data, .size = size};
     oracle *o = &state;
     o->objects = malloc(ORACLE_IDS * sizeof *o->objects);
     o->queue = malloc(ORACLE_IDS * sizeof *o->queue);
-    neve_collector_options collect = {.struct_size = sizeof collect, .breaker = &o->breaker};
+    neve_collector_options collect = {
+        .struct_size = sizeof collect, .mode = mode, .breaker = &o->breaker};
+    o->is_incremental = mode == NEVE_MODE_INCREMENTAL;
+    o->steps = o->is_incremental && size > 0 ? data[0] / 64 : 0;
     neve_heap_options heap_options = {.struct_size = sizeof heap_options,
                                       .on_corruption = oracle_corrupt,
                                       .on_corruption_ctx = o};
@@ -973,6 +680,7 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
         oracle_fail(o, "no memory");
     neve_runtime_set_data(o->runtime, o);
     o->collector = neve_runtime_collector(o->runtime);
+    host_install(o);
     neve_listener listener = {
         .begin = collection_begin, .end = collection_end, .failed = collection_failed, .ctx = o};
     neve_collector_set_listener(o->collector, &listener);
@@ -987,6 +695,10 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
         o->operation++;
         oracle_step(o);
         oracle_check(o, false);
+        for (unsigned i = 0; i < o->steps; i++) {
+            (void)neve_step(o->collector, 0, NULL);
+            oracle_check(o, false);
+        }
         if (is_thorough) { /* what needs no memory: allocations may be about to fail */
             char message[256];
             neve_status status =
@@ -1009,7 +721,10 @@ static oracle oracle_run(const char *name, const uint8_t *data, size_t size)
         for (int h = 0; h < ORACLE_HANDLES; h++)
             act_handle(o, h, ORACLE_NONE);
         oracle_check(o, true);
-        oracle_collect(o, NEVE_GENERATIONS - 1);
+        if (neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL)
+            oracle_run_cycle(o);
+        else
+            oracle_collect(o, NEVE_GENERATIONS - 1);
         oracle_check(o, true);
     }
     for (int id = 0; id < o->count; id++)

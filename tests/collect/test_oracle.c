@@ -32,12 +32,12 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return text != NULL ? strtoull(text, NULL, 0) : otherwise;
 }
 
-static void test_random_programs(void **unused)
+static void run_random_programs(neve_mode mode)
 {
-    (void)unused;
     uint64_t first = from_environment("NEVE_ORACLE_SEED", 1);
     uint64_t runs = from_environment("NEVE_ORACLE_RUNS", is_slow() ? 60 : 150);
     uint64_t all = 0, exact = 0, deaths = 0, collected = 0, revived = 0, failures = 0;
+    uint64_t cycles = 0, exact_cycles = 0, batches = 0, cycle_deaths = 0;
     for (uint64_t seed = first; seed < first + runs; seed++) {
         static uint8_t program[PROGRAM_BYTES];
         uint64_t state = seed;
@@ -45,14 +45,19 @@ static void test_random_programs(void **unused)
         for (size_t i = 0; i < size; i++)
             program[i] = (uint8_t)next_random(&state);
         char name[64];
-        snprintf(name, sizeof name, "NEVE_ORACLE_SEED=%llu", (unsigned long long)seed);
-        oracle done = oracle_run(name, program, size);
+        snprintf(name, sizeof name, "NEVE_ORACLE_SEED=%llu, %s mode", (unsigned long long)seed,
+                 mode == NEVE_MODE_INCREMENTAL ? "incremental" : "generational");
+        oracle done = oracle_run(name, mode, program, size);
         all += done.collections;
         exact += done.exact_collections;
         deaths += done.deaths;
         collected += done.collected;
         revived += done.resurrections;
         failures += done.failures;
+        cycles += done.cycles;
+        exact_cycles += done.exact_cycles;
+        batches += done.batches;
+        cycle_deaths += done.cycle_deaths;
     }
     print_message("%llu programs: %llu collections, %llu compared exactly, %llu without memory; "
                   "%llu deaths, %llu by collection, %llu resurrections\n",
@@ -62,6 +67,26 @@ static void test_random_programs(void **unused)
     /* Programs that do nothing of interest would prove nothing. */
     if (runs >= 20)
         assert_true(exact > 2 * runs && deaths > 50 * runs && revived > runs / 4);
+    if (mode != NEVE_MODE_INCREMENTAL)
+        return;
+    print_message("%llu cycles, %llu checked for what they left; %llu batches; %llu objects that "
+                  "were garbage when a cycle began\n",
+                  (unsigned long long)cycles, (unsigned long long)exact_cycles,
+                  (unsigned long long)batches, (unsigned long long)cycle_deaths);
+    if (runs >= 20)
+        assert_true(exact_cycles > 2 * runs && batches > runs && cycle_deaths > 10 * runs);
+}
+
+static void test_random_programs(void **unused)
+{
+    (void)unused;
+    run_random_programs(NEVE_MODE_GENERATIONAL);
+}
+
+static void test_random_programs_in_slices(void **unused)
+{
+    (void)unused;
+    run_random_programs(NEVE_MODE_INCREMENTAL);
 }
 
 /* A ring whose finalizer revives all of it: nothing dies in that round, and all
@@ -70,8 +95,10 @@ static void test_a_round_that_only_revives(void **unused)
 {
     (void)unused;
     const uint8_t program[] = {0x2a, 0xaa, 0x2a, 0x31};
-    oracle done = oracle_run("a ring that is revived once", program, sizeof program);
-    assert_true(done.resurrections > 0 && done.deaths > 0);
+    for (neve_mode mode = NEVE_MODE_GENERATIONAL; mode <= NEVE_MODE_INCREMENTAL; mode++) {
+        oracle done = oracle_run("a ring that is revived once", mode, program, sizeof program);
+        assert_true(done.resurrections > 0 && done.deaths > 0);
+    }
 }
 
 int main(void)
@@ -79,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_round_that_only_revives),
         cmocka_unit_test(test_random_programs),
+        cmocka_unit_test(test_random_programs_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
