@@ -118,6 +118,7 @@ typedef enum nv_phase {
 } nv_phase;
 
 #define NV_CYCLE_BATCH 128u
+#define NV_FILTER_ABOVE 2048u
 
 typedef struct nv_cycle {
     nv_phase phase;
@@ -141,7 +142,8 @@ typedef struct nv_cycle {
     uint64_t start_ns;
     neve_collection sum; /* of this cycle */
     size_t nominated, alive;
-    size_t largest; /* group */
+    size_t largest;      /* group */
+    size_t filter_above; /* a group so large asks for the trial deletion */
 
     /* Pacing: see pace.c. */
     size_t low;             /* least old population since the last cycle ended */

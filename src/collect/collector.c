@@ -46,6 +46,7 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
 #else
     c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
 #endif
+    c->cycle.filter_above = c->is_stressed ? 0 : NV_FILTER_ABOVE;
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
     *out = c;

@@ -27,8 +27,6 @@
 #define QUANTUM 512u
 /* So many candidates per verification at most, unless one group is larger. */
 #define VERIFY_OBJECTS 1024u
-/* A group that is larger is looked at more closely before. */
-#define GROUP_OBJECTS 2048u
 /* Large mappings go back to the system in pieces of this size. */
 #define RELEASE_BYTES ((size_t)256 << 10)
 
@@ -204,7 +202,7 @@ static void quantum(neve_collector *c)
         break;
     case NV_CYCLE_GROUP:
         is_over = nv_filter_group(c);
-        if (is_over && (cycle->largest <= GROUP_OBJECTS || cycle->is_filtered)) {
+        if (is_over && (cycle->largest <= cycle->filter_above || cycle->is_filtered)) {
             cycle->phase = NV_CYCLE_VERIFY;
             return;
         }

@@ -100,7 +100,8 @@ static nv_phase phase_of(neve_runtime *runtime)
 static void begin_cycle(neve_runtime *runtime)
 {
     neve_collector *c = neve_runtime_collector(runtime);
-    c->cycle.changes = 1; /* even if nothing was promoted since the last */
+    c->cycle.changes = 1;      /* even if nothing was promoted since the last */
+    c->cycle.filter_above = 0; /* through all phases */
     c->is_stressed = true;
     assert_true(neve_step(c, 0, NULL));
     c->is_stressed = false;
@@ -277,7 +278,8 @@ static void test_phases(void **unused)
     bool has_more;
     do {
         nv_phase phase = phase_of(w.runtime);
-        assert_true(phase >= before);
+        /* In their order, but for what the trial deletion leaves: it is numbered again. */
+        assert_true(phase >= before || (before == NV_CYCLE_RESCUE && phase == NV_CYCLE_NUMBER));
         before = phase;
         seen[phase] = true;
         seen[CLEARING] |= is_at(w.runtime, CLEARING);
