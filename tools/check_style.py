@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Check what can be checked of the style by machine.
 
-C files are formatted as .clang-format says; C, header and Python files open with an SPDX line and a
+C files are formatted as .clang-format says; C, header, Promela and Python files open with an SPDX line and a
 head comment and stay under 1200 lines; no text file holds tabs (but Makefiles), trailing space or a
 path of somebody's machine; src/meson.build lists exactly the sources there are.  Exit status 1 when
 anything is found.  --fix formats the C files in place first.
@@ -19,7 +19,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_LINES = 1200
 SPDX = "SPDX-License-Identifier: MIT"
-TEXT = {".c", ".h", ".py", ".md", ".build", ".txt", ".sh", ".toml", ".in", ".supp", ".yml", ""}
+TEXT = {".c", ".h", ".py", ".md", ".build", ".txt", ".sh", ".toml", ".in", ".supp", ".yml", ".pml", ""}
 # Not preceded by a letter or a dot: a folder home in src is ours, a home folder at the root is somebody's.
 MACHINE_PATH = re.compile(r"(?<![\w.~$})*-])/(?:root|work|home|Users)/")
 
@@ -40,7 +40,7 @@ def text_files():
 
 
 def head_comment_problem(path, text):
-    """Why the head of a C or Python file is not as it should be, or None."""
+    """Why the head of a C, Promela or Python file is not as it should be, or None."""
     lines = text.split("\n")
     if not any(SPDX in line for line in lines[:3]):
         return f"has no line '{SPDX}' in its first three"
@@ -65,7 +65,7 @@ def check_text(path, relative):
         if path.suffix:
             yield 1, "is not UTF-8"
         return
-    is_source = path.suffix in (".c", ".h", ".py")
+    is_source = path.suffix in (".c", ".h", ".pml", ".py")
     lines = text.split("\n")
     if is_source:
         problem = head_comment_problem(path, text)

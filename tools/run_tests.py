@@ -10,6 +10,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     c-stress      C tests, a collection at every safe point
     c-tsan        C tests, thread sanitizer
     c-valgrind    C tests, valgrind memcheck
+    model         the model of the incremental cycle, checked by spin (docs/model.md)
     fuzz          libFuzzer targets, a bounded number of runs each
     pytest        tests/python on the release build
     pytest-debug  tests/python on an extension with NEVE_DEBUG=3
@@ -23,7 +24,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
-Every cmocka case, pytest case, fuzz target and file of CPython's tests counts as one test.  The
+Every cmocka case, check of the model, pytest case, fuzz target and file of CPython's tests counts as one test.  The
 interpreters are those of tools/find_pythons.py; a version that Neve supports and that is not found
 is named before the last lines, and is no failure.  A program that crashes, times
 out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
@@ -70,6 +71,7 @@ PYTEST_TIMEOUT_S = 1200
 CPYTHON_TIMEOUT_S = 1800
 CPYTHON_FILE_TIMEOUT_S = 300
 PROGRAMS_TIMEOUT_S = 2400
+MODEL_TIMEOUT_S = 1800
 FUZZ_RUNS = 20000
 FUZZ_SECONDS = 30
 
@@ -385,6 +387,16 @@ def programs_stage(stage, args):
     return pytest_run(stage, args.python, "tests/programs", env, PROGRAMS_TIMEOUT_S)
 
 
+def model_stage(stage, args):
+    """tests/model: each configuration, seeded fault and situation is a test."""
+    status, output = run([sys.executable, "-B", "tests/model/run_model.py"], clean_environment({}),
+                         MODEL_TIMEOUT_S)
+    tally = read_tap("run_model.py", status, output, MODEL_TIMEOUT_S)
+    if tally.failures:
+        show(f"{stage}: {how_it_ended(status, MODEL_TIMEOUT_S)}", output)
+    return tally
+
+
 def fuzz_stage(stage, args):
     """Each libFuzzer target from its corpus, with a fixed seed; a finding stays in build/."""
     tally = Tally()
@@ -432,6 +444,7 @@ STAGES = {
     "c-stress": c_stage,
     "c-tsan": c_stage,
     "c-valgrind": c_stage,
+    "model": model_stage,
     "fuzz": fuzz_stage,
     "pytest": pytest_stage,
     "pytest-debug": pytest_stage,
