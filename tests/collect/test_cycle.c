@@ -100,8 +100,7 @@ static nv_phase phase_of(neve_runtime *runtime)
 static void begin_cycle(neve_runtime *runtime)
 {
     neve_collector *c = neve_runtime_collector(runtime);
-    c->cycle.changes = 1;      /* even if nothing was promoted since the last */
-    c->cycle.filter_above = 0; /* through all phases */
+    c->cycle.changes = 1; /* even if nothing was promoted since the last */
     c->is_stressed = true;
     assert_true(neve_step(c, 0, NULL));
     c->is_stressed = false;
@@ -158,16 +157,17 @@ static void make_old(neve_runtime *runtime)
 
 /* ---- a world: live objects, known to the roots or not, and old garbage ---- */
 
-enum { LIVE = 700, RINGS = 60, RING = 5 };
+/* So many hidden ones hang together that they are a large group: it is filtered. */
+enum { LIVE = 300, HIDDEN = 2200, RINGS = 60, RING = 5 };
 enum { GARBAGE = RINGS * RING };
 
 typedef struct world {
     journal j;
     neve_runtime *runtime;
-    neve_object *root;         /* a bag of LIVE pairs */
-    neve_object *hidden[LIVE]; /* held from here; the collector knows no root of them */
-    neve_object *refs[RINGS];  /* weak, to one of each ring, without callbacks */
-    neve_object *calling;      /* a live weak reference with a callback, to a ring */
+    neve_object *root;           /* a bag of LIVE pairs */
+    neve_object *hidden[HIDDEN]; /* held from here; the collector knows no root of them */
+    neve_object *refs[RINGS];    /* weak, to one of each ring, without callbacks */
+    neve_object *calling;        /* a live weak reference with a callback, to a ring */
     int called;
 } world;
 
@@ -197,9 +197,11 @@ static void make_world(world *w)
         pair *p = new_pair(w->runtime, &pair_type, '\0');
         p->a = neve_retain(&root->var.base);
         bag_put(root, &p->base);
-        pair *q = new_pair(w->runtime, &finalized_pair_type, '\0');
-        q->a = i == 0 ? NULL : neve_retain(w->hidden[i - 1]);
-        w->hidden[i] = &q->base;
+    }
+    for (int i = 0; i < HIDDEN; i++) {
+        pair *p = new_pair(w->runtime, &finalized_pair_type, '\0');
+        p->a = i == 0 ? NULL : neve_retain(w->hidden[i - 1]);
+        w->hidden[i] = &p->base;
     }
     w->root = &root->var.base;
     assert_int_equal(neve_root_add(w->runtime, &w->root), NEVE_OK);
@@ -239,12 +241,12 @@ static void check_garbage_gone(world *w)
     for (int r = 0; r < RINGS; r++)
         assert_null(neve_weakref_get(w->runtime, w->refs[r]));
     const bag *root = (const bag *)w->root;
-    for (int i = 0; i < LIVE; i++) {
+    for (int i = 0; i < LIVE; i++)
         assert_int_equal(neve_count(root->items[i]), 1);
-        assert_int_equal(neve_count(w->hidden[i]), i == LIVE - 1 ? 1 : 2);
-    }
+    for (int i = 0; i < HIDDEN; i++)
+        assert_int_equal(neve_count(w->hidden[i]), i == HIDDEN - 1 ? 1 : 2);
     /* The bag is a large block. */
-    assert_int_equal(live_objects(w->runtime), 2 * LIVE + RINGS + 1);
+    assert_int_equal(live_objects(w->runtime), LIVE + HIDDEN + RINGS + 1);
     check_runtime(w->runtime);
 }
 
@@ -252,7 +254,7 @@ static void end_world(world *w)
 {
     neve_root_remove(w->runtime, &w->root);
     neve_release(w->runtime, w->root);
-    for (int i = 0; i < LIVE; i++)
+    for (int i = 0; i < HIDDEN; i++)
         neve_release(w->runtime, w->hidden[i]);
     for (int r = 0; r < RINGS; r++)
         neve_release(w->runtime, w->refs[r]);
@@ -274,12 +276,16 @@ static void test_phases(void **unused)
     assert_true(cycle_stats(w.runtime).is_running);
     uint64_t slices = cycle_stats(w.runtime).slices;
     nv_phase before = NV_CYCLE_IDLE;
+    int returns = 0;
     int freed = 0;
     bool has_more;
     do {
         nv_phase phase = phase_of(w.runtime);
-        /* In their order, but for what the trial deletion leaves: it is numbered again. */
-        assert_true(phase >= before || (before == NV_CYCLE_RESCUE && phase == NV_CYCLE_NUMBER));
+        /* One way but for what the filter leaves, which is numbered again. */
+        if (phase < before) {
+            assert_true(before == NV_CYCLE_RESCUE && phase == NV_CYCLE_NUMBER);
+            returns++;
+        }
         before = phase;
         seen[phase] = true;
         seen[CLEARING] |= is_at(w.runtime, CLEARING);
@@ -293,6 +299,7 @@ static void test_phases(void **unused)
     } while (has_more);
     for (int stop = NV_CYCLE_WHITEN; stop < STOPS; stop++)
         assert_true(seen[stop]);
+    assert_int_equal(returns, 1);
     check_garbage_gone(&w);
     neve_collector_stats stats;
     neve_collector_get_stats(neve_runtime_collector(w.runtime), &stats);
@@ -303,8 +310,8 @@ static void test_phases(void **unused)
     /* The garbage and its weak reference; the hidden ones and the weak references
      * of the program are suspects too, and found alive. */
     assert_int_equal(stats.cycle.collected, GARBAGE + 1);
-    assert_int_equal(stats.cycle.suspects, GARBAGE + 1 + LIVE + RINGS + 1);
-    assert_int_equal(stats.cycle.false_suspects, LIVE + RINGS + 1);
+    assert_int_equal(stats.cycle.suspects, GARBAGE + 1 + HIDDEN + RINGS + 1);
+    assert_int_equal(stats.cycle.false_suspects, HIDDEN + RINGS + 1);
     /* One ring with two weak references that have callbacks, of which one is live:
      * the filter finds that out. */
     assert_int_equal(stats.cycle.largest_group, RING + 1);
@@ -334,7 +341,7 @@ static void then_destroy(world *w, int stop)
 {
     (void)stop;
     if (IS_SANITIZED) { /* so that no leak is hidden by what is still referred to */
-        for (int i = 0; i < LIVE; i++)
+        for (int i = 0; i < HIDDEN; i++)
             w->hidden[i] = NULL;
     }
     neve_runtime_destroy(w->runtime);
@@ -351,7 +358,7 @@ static void then_collect(world *w, int stop)
     assert_int_equal(neve_runtime_collector(w->runtime)->later.items.count, 0);
     begin_cycle(w->runtime);
     end_cycle(w->runtime);
-    assert_int_equal(cycle_stats(w->runtime).suspects, LIVE + RINGS + 1);
+    assert_int_equal(cycle_stats(w->runtime).suspects, HIDDEN + RINGS + 1);
     (void)stop;
     end_world(w);
 }
@@ -369,7 +376,10 @@ static void then_freeze(world *w, int stop)
     end_cycle(w->runtime);
     assert_int_equal(cycle_stats(w->runtime).suspects, 0);
     assert_int_equal(neve_collector_frozen_count(c), frozen);
-    go_to(w->runtime, stop < CLEARING ? stop : (int)NV_CYCLE_VERIFY);
+    /* There is no large group then, and nothing to clear. */
+    bool is_reached =
+        stop < (int)NV_CYCLE_COUNT || (stop > (int)NV_CYCLE_RESCUE && stop < CLEARING);
+    go_to(w->runtime, is_reached ? stop : (int)NV_CYCLE_VERIFY);
     assert_int_equal(neve_collector_unfreeze(c), NEVE_OK);
     assert_int_equal(cycle_stats(w->runtime).abandoned, 2);
     begin_cycle(w->runtime);
@@ -449,7 +459,7 @@ static void then_free_and_reuse(world *w, int stop)
 static void then_hide(world *w, int stop)
 {
     bag *root = (bag *)w->root;
-    pair *hidden = (pair *)w->hidden[LIVE - 1];
+    pair *hidden = (pair *)w->hidden[HIDDEN - 1];
     pair *marked = (pair *)root->items[0];
     (void)stop;
     for (unsigned i = 0; i == 0 || phase_of(w->runtime) != NV_CYCLE_IDLE; i++) {
@@ -463,7 +473,7 @@ static void then_hide(world *w, int stop)
             moving = marked->b;
             marked->b = NULL;
             hidden->a = moving;
-            hidden = hidden->a == NULL ? hidden : (pair *)w->hidden[LIVE - 1];
+            hidden = hidden->a == NULL ? hidden : (pair *)w->hidden[HIDDEN - 1];
         }
         assert_true(moving != NULL && neve_count(moving) == 2);
         (void)quantum(w->runtime);
@@ -559,8 +569,8 @@ static int go_on_in_child(world *w, int stop)
         return 4;
     if (neve_collector_check(c, message, sizeof message) != NEVE_OK)
         return 5;
-    for (int i = 0; i < LIVE; i++)
-        if (neve_count(w->hidden[i]) != (i == LIVE - 1 ? 1u : 2u))
+    for (int i = 0; i < HIDDEN; i++)
+        if (neve_count(w->hidden[i]) != (i == HIDDEN - 1 ? 1u : 2u))
             return 6;
     neve_runtime_destroy(w->runtime);
     return 0;
