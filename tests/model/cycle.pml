@@ -7,8 +7,9 @@
  * for runs of any length, over any number of cycles; only the sizes below are bounded.
  * It checks invariants 2, 3 and 5 of the protocol as assertions, which carry their
  * numbers as names (holds). docs/model.md says what is modelled and what is not;
- * run_model.py lists the configurations and the seeded faults (FAULT_...), and fails
- * if a fault goes unnoticed.
+ * run_model.py lists the configurations, the seeded faults (FAULT_...), and situations
+ * that must occur for the check to mean anything (WITNESS_...). It fails if a fault
+ * goes unnoticed or a situation does not occur.
  *
  * A set of addresses is a byte, bit a for address a. Address 0 is no object (NULL).
  */
@@ -43,6 +44,7 @@ byte weak;                          /* the referent of a weak reference */
 
 byte old, white, grey;              /* bits per address; not old: young */
 byte stack;                         /* room for one address: the rest get grey bits */
+bit stale;                          /* only for an assertion: that address has been freed since */
 byte refs[OBJECTS + 1];             /* gc_refs of the filter; stale numbers stay */
 #ifdef GROUPS
 byte group[OBJECTS + 1];            /* the lowest address of its group; stale numbers stay */
@@ -72,7 +74,9 @@ byte doomed;
 
 hidden byte item, edge, target, chosen, falling, reach_set, so_far, candidates, dead, other;
 hidden byte trial_refs[OBJECTS + 1];
+hidden byte is_stale;
 hidden byte invariant_2, invariant_3, invariant_5, counts_are_right, memory_is_valid;
+hidden byte witness;
 
 /* The checker prints the expression, and with it the name. */
 #define holds(name, condition) assert((condition) || name)
@@ -134,6 +138,7 @@ inline check_tables() {
  * free lists do not tell, and the bits stay: then the object is only no longer tracked. */
 inline free_block(a) {
     holds(memory_is_valid, IN(tracked, a));
+    holds(invariant_5, !IN(condemned | dying, a));
     tracked = tracked & ~BIT(a);
     finalizable = finalizable & ~BIT(a);
     doomed = doomed & ~BIT(a);
@@ -152,6 +157,10 @@ inline free_block(a) {
     grey = grey & ~BIT(a);
 #endif
 #endif
+    if
+    :: stack == a -> stale = 1
+    :: else
+    fi
 }
 
 /* One reference to `a` less. At zero it is freed, and with it what only it referred to. */
@@ -209,6 +218,12 @@ inline sort_slots(a) {
  * calls, but not in the rest of an indivisible step. A variable is emptied before it
  * is set anew, which loses nothing: in between, any other step may come. */
 
+#ifdef FAULT_YOUNG_AT_BEGIN
+#define AGES_MATTER true
+#else
+#define AGES_MATTER (phase >= WHITEN && phase <= UNWHITEN)
+#endif
+
 #define RUNS (phase != FINALIZE || argument != 0)
 
 /* What the mutator gets must not have been given up. */
@@ -241,12 +256,18 @@ inline create(a) {
     tracked = tracked | BIT(a);
     count[a] = 1;
     known = a;
+    if
+    :: !AGES_MATTER -> old = old | BIT(a)
+    :: else
+    fi
 }
 
-/* A young collection promotes what survives it; outside of a cycle that has no
- * effect, as all are promoted when one begins. */
+/* A young collection promotes what survives it. Between whitening and the end of the
+ * filter the step for one object stands for that. When all suspects are known and until
+ * the next cycle begins, which promotes all, nothing depends on who is young: then all
+ * are old, which saves states. */
 #define PROMOTE(a) \
-    :: d_step { RUNS && phase != IDLE && IN(tracked & ~(old | condemned | dying), a) -> \
+    :: d_step { AGES_MATTER && IN(tracked & ~(old | condemned | dying), a) -> \
                 old = old | BIT(a) }
 
 /* Some function lists all objects, those that are garbage too; not the hidden ones. */
@@ -325,14 +346,20 @@ inline mark_next() {
     if
     :: stack != 0 ->
         chosen = stack;
-        stack = 0
+        stack = 0;
+        is_stale = stale;
+        stale = 0
     :: else ->
         chosen = 1;
         do
         :: IN(grey, chosen) -> break
         :: else -> chosen++
         od;
-        grey = grey & ~BIT(chosen)
+        grey = grey & ~BIT(chosen);
+        is_stale = 0;
+#ifdef WITNESS_GREY
+        holds(witness, false);
+#endif
     fi;
     if
 #ifndef FAULT_POP_WITHOUT_TEST
@@ -340,6 +367,9 @@ inline mark_next() {
 #endif
     :: else ->
         holds(memory_is_valid, IN(tracked, chosen));
+#ifdef WITNESS_STALE
+        holds(witness, !is_stale);
+#endif
         for (edge : 0 .. SLOTS - 1) {
             target = SLOT(chosen, edge);
             mark(target)
@@ -390,6 +420,9 @@ inline clear_weak() {
 /* The dead are given up: from here on nothing may lead to them. */
 inline condemn() {
     reach();
+#ifdef WITNESS_DOOMED
+    holds(witness, (dead & doomed) == 0);
+#endif
     holds(invariant_2, (dead & reach_set) == 0);
     condemned = condemned | dead;
 }
@@ -399,6 +432,9 @@ inline verify() {
     check_counts();
     check_tables();
     trial_deletion(0);
+#ifdef WITNESS_FALSE_SUSPECT
+    holds(witness, dead == candidates);
+#endif
     old = old & ~dead;
     white = white & ~dead;
     grey = grey & ~dead;
@@ -430,6 +466,12 @@ inline verify_again() {
     trial_deletion(1);
 #endif
     other = dying & ~dead;
+#ifdef WITNESS_REVIVED
+    holds(witness, other == 0);
+#endif
+#ifdef WITNESS_WEAK_AGAIN
+    holds(witness, weak == 0 || !IN(dead, weak));
+#endif
     dying = 0;
     old = old | other;
     for (item : 1 .. OBJECTS) { count[item] = count[item] - IN(other, item) }
@@ -481,6 +523,9 @@ inline release_kept() {
     for (other : 1 .. OBJECTS) {
         if
         :: IN(kept, other) ->
+#ifdef WITNESS_KEPT
+            holds(witness, false);
+#endif
             holds(invariant_2, count[other] == 1);
             kept = kept & ~BIT(other);
             condemned = condemned & ~BIT(other);
@@ -495,7 +540,11 @@ inline drop_tables() {
     white = 0;
     grey = 0;
     stack = 0;
+    stale = 0;
     at = 0;
+#ifndef FAULT_YOUNG_AT_BEGIN
+    old = old | (tracked & ~condemned);
+#endif
     for (item : 1 .. OBJECTS) {
         refs[item] = 0;
 #ifdef GROUPS
@@ -548,7 +597,12 @@ active proctype cycle() {
 #ifdef FAULT_BEGIN_UNDRAINED
         old = old & ~condemned;
 #endif
+#ifdef ALL_SUSPECT
+        white = old;
+        phase = VERIFY;
+#else
         phase = WHITEN;
+#endif
         at = 1 }
 
     /* 1: a chunk holds one address. */
@@ -566,7 +620,7 @@ active proctype cycle() {
     :: d_step { (phase == MARK || phase == UNWHITEN) && (stack != 0 || grey != 0) ->
         check_tables();
         mark_next() }
-    :: d_step { phase == MARK && stack == 0 && grey == 0 && IN(white & ~1, known) ->
+    :: d_step { phase == MARK && IN(white & ~1, known) ->
         mark(known) }
     :: d_step { phase == MARK && stack == 0 && grey == 0 ->
         phase = COUNT;
@@ -606,7 +660,7 @@ active proctype cycle() {
             at = 1
         :: else
         fi }
-    :: d_step { phase == UNWHITEN && stack == 0 && grey == 0 ->
+    :: d_step { phase == UNWHITEN && (at <= OBJECTS || (stack == 0 && grey == 0)) ->
         check_tables();
         if
         :: at > OBJECTS ->
@@ -616,6 +670,9 @@ active proctype cycle() {
             phase = VERIFY;
 #endif
             at = 1;
+#ifndef FAULT_YOUNG_AT_BEGIN
+            old = old | (tracked & ~condemned);
+#endif
 #ifndef FAULT_TRUST_FILTER
             for (item : 1 .. OBJECTS) { refs[item] = 0 }
 #endif
