@@ -1004,6 +1004,119 @@ static void test_oversized_young_generation(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* What pace.c makes of a population: after so much growth a cycle begins, and so many
+ * promotions later it ought to have ended. */
+static size_t growth_before(size_t old)
+{
+    return old / 32 > 4096 ? old / 32 : 4096;
+}
+static size_t goal_of(size_t old)
+{
+    return old / 12 > 2048 ? old / 12 : 2048;
+}
+
+/* A program of which some objects stay, and `dying` rings for each of them get old and
+ * are let go. Returns the largest excess of the old population over the reachable
+ * one, less what is allowed: 0 if the bound holds. */
+static size_t excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
+                                neve_cycle_stats *stats)
+{
+    enum { WINDOW = 4000, YOUNG = 500 * (4 + 2) };
+    static neve_object *window[WINDOW];
+    journal j;
+    neve_runtime *runtime = new_incremental(&j);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_collector_set_pause_us(c, pause_us);
+    static const uint32_t thresholds[NEVE_GENERATIONS] = {500, 4, 4};
+    neve_collector_set_thresholds(c, thresholds);
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    size_t at = 0, excess = 0;
+    for (size_t round = 1; round <= rounds; round++) {
+        pair *p = new_pair(runtime, &pair_type, '\0');
+        p->a = list;
+        list = &p->base;
+        for (size_t i = 0; i < dying; i++) {
+            pair *a = new_pair(runtime, &pair_type, '\0');
+            pair *b = new_pair(runtime, &pair_type, '\0');
+            a->a = &b->base;
+            b->a = neve_retain(&a->base);
+            neve_release(runtime, window[at % WINDOW]);
+            window[at++ % WINDOW] = &a->base;
+        }
+        neve_poll(c, neve_collector_breaker(c));
+        size_t reachable = round + 2 * (at < WINDOW ? at : WINDOW);
+        size_t old = neve_runtime_heap(runtime)->old_objects;
+        /* A slice doubles with each half goal that the cycle is late, up to 2^16 times
+         * the pause: by then it has ended. What died in one cycle goes in the next, and
+         * the goals are those of the population with that garbage. */
+        size_t bound =
+            reachable + growth_before(reachable) + 2 * 9 * goal_of(2 * reachable) + YOUNG;
+        if (old > bound && old - bound > excess)
+            excess = old - bound;
+    }
+    *stats = cycle_stats(runtime);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    for (size_t i = 0; i < WINDOW; i++) {
+        neve_release(runtime, window[i]);
+        window[i] = NULL;
+    }
+    (void)collect(runtime, 2);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+    return excess;
+}
+
+/* However short the pause is to be: then slices are late, and said to be. */
+static void test_population_is_bounded(void **unused)
+{
+    (void)unused;
+    size_t rounds = is_slow() ? 6000 : 60000;
+    for (size_t dying = 1; dying <= 4; dying += 3) {
+        neve_cycle_stats stats;
+        assert_int_equal(excess_over_bound(rounds, dying, 1, &stats), 0);
+        assert_true(stats.late_slices > 0 && stats.late_slices < stats.slices);
+        assert_true(stats.cycles > 0 && stats.collected > rounds * dying / 2);
+    }
+}
+
+/* Without cycles in its data a program pays for few: their number grows with the
+ * logarithm of the objects created, once that is what decides. */
+static void test_number_of_cycles(void **unused)
+{
+    (void)unused;
+    size_t n = is_slow() ? 30000 : 150000;
+    neve_cycle_stats once, twice;
+    assert_int_equal(excess_over_bound(n, 0, 500, &once), 0);
+    assert_int_equal(excess_over_bound(2 * n, 0, 500, &twice), 0);
+    assert_true(once.cycles > 0);
+    assert_int_equal(twice.collected, 0);
+    assert_true(once.cycles <= 1 + 32);
+    assert_true(twice.cycles <= once.cycles + n / growth_before(n) + 2);
+}
+
+/* What dies by its count before it gets old makes no cycle begin. */
+static void test_temporary_objects(void **unused)
+{
+    (void)unused;
+    journal j;
+    neve_runtime *runtime = new_incremental(&j);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_object *kept[300] = {NULL};
+    for (size_t i = 0; i < 200000; i++) {
+        neve_release(runtime, kept[i % 300]);
+        kept[i % 300] = &new_pair(runtime, &pair_type, '\0')->base;
+        neve_poll(c, neve_collector_breaker(c));
+    }
+    assert_int_equal(cycle_stats(runtime).cycles, 0);
+    assert_int_equal(cycle_stats(runtime).slices, 0);
+    for (size_t i = 0; i < 300; i++)
+        neve_release(runtime, kept[i]);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1025,6 +1138,9 @@ int main(void)
         cmocka_unit_test(test_uncollectable),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_oversized_young_generation),
+        cmocka_unit_test(test_population_is_bounded),
+        cmocka_unit_test(test_number_of_cycles),
+        cmocka_unit_test(test_temporary_objects),
 
     };
     setenv("NEVE_GC_STRESS", "0", 1);
