@@ -1072,7 +1072,7 @@ static size_t excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
 static void test_population_is_bounded(void **unused)
 {
     (void)unused;
-    size_t rounds = is_slow() ? 6000 : 60000;
+    size_t rounds = is_slow() ? 20000 : 60000;
     for (size_t dying = 1; dying <= 4; dying += 3) {
         neve_cycle_stats stats;
         assert_int_equal(excess_over_bound(rounds, dying, 1, &stats), 0);
