@@ -147,10 +147,11 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     uint64_t budget_ns = cycle->owed_ns;
     if (cycle->promoted > cycle->goal)
         budget_ns = most_ns;
-    if (cycle->promoted > cycle->goal + cycle->goal / 2) {
-        /* Late: twice the pause, four times, ... for each half of the goal more. */
-        size_t halves = (cycle->promoted - cycle->goal) / (cycle->goal / 2);
-        most_ns <<= halves < 16 ? halves : 16;
+    size_t quarter = cycle->goal / 4;
+    if (cycle->promoted > cycle->goal + quarter) {
+        /* Late: twice the pause, four times, ... for each quarter of the goal more. */
+        size_t quarters = (cycle->promoted - cycle->goal) / quarter;
+        most_ns <<= quarters < 16 ? quarters : 16;
         budget_ns = most_ns;
         cycle->stats.late_slices++;
     }
