@@ -202,8 +202,10 @@ struct neve_collector {
     uint32_t *refs;     /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
-    size_t verify_edges; /* to candidates, from the one that is being traversed */
-    size_t verify_alive; /* candidates rescued so far */
+    uint32_t verify_own;   /* number of the candidate that is being traversed, plus one */
+    uint32_t verify_flags; /* and its flags so far */
+    size_t verify_alive;   /* candidates rescued so far */
+    size_t verify_open;    /* to be rescued until it is certain that all are alive */
     bool map_is_live;    /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];

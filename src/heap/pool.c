@@ -238,7 +238,7 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
 #endif
 
 /* The pool's tag differs from the heap's: it was inherited through a fork, or
- * holds objects with state bits. */
+ * holds objects with state bits that bits_clear_here leaves to others. */
 static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chunk, nv_pool *pool,
                                                   void *block)
 {
@@ -270,14 +270,26 @@ static __attribute__((noinline)) bool free_other(neve_heap *heap, nv_chunk *chun
     return true;
 }
 
-/* Whether there is anything to clear (or the bits lie in two words: ask the
- * slow path). Mark bits are set only where state bits are. */
-static inline bool has_bits(const neve_heap *heap, const nv_chunk *chunk, const void *block)
+/* nv_bits_clear for the common cases; false: ask that function. Mark bits are set
+ * only where state bits are. */
+static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void *block)
 {
     unsigned granule = nv_granule(block);
-    const nv_state_word *word = &chunk->state[granule / 64];
     unsigned shift = granule % 64;
-    return (((word->lo | word->hi) >> shift) & heap->object_starts) != 0 || shift > 60;
+    if (NEVE_UNLIKELY(shift > 60)) /* the bits may lie in two words */
+        return false;
+    nv_state_word *word = &chunk->state[granule / 64];
+    uint64_t bits = (uint64_t)heap->object_starts << shift;
+    if (((word->lo | word->hi) & bits) == 0)
+        return true;
+    if (NEVE_UNLIKELY(heap->marking))
+        return false;
+    /* One object begins in a block. */
+    NV_ASSERT(__builtin_popcountll((word->lo | word->hi) & bits) == 1);
+    heap->old_objects -= (word->hi & bits) != 0;
+    word->lo &= ~bits;
+    word->hi &= ~bits;
+    return true;
 }
 
 static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, void *block)
@@ -290,10 +302,8 @@ static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, vo
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
-    /* A pool that holds objects with state bits is common, a block with such
-     * bits is not: most objects die young. */
     if (pool->tag != heap->tag &&
-        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || has_bits(heap, chunk, block))) {
+        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || !bits_clear_here(heap, chunk, block))) {
         free_tagged(heap, chunk, pool, block);
         return true;
     }
