@@ -82,7 +82,9 @@ NEVE_API neve_status neve_runtime_create(const neve_runtime_options *options,
 NEVE_API void neve_runtime_destroy(neve_runtime *runtime);
 NEVE_API neve_heap *neve_runtime_heap(neve_runtime *runtime);
 NEVE_API neve_collector *neve_runtime_collector(neve_runtime *runtime);
-/* In the child after fork(): see neve_heap_after_fork_child. */
+/* Around fork(): see neve_collector_before_fork, neve_heap_before_fork and
+ * neve_heap_after_fork_child. The first is worth calling, the second a must. */
+NEVE_API void neve_runtime_before_fork(neve_runtime *runtime);
 NEVE_API void neve_runtime_after_fork_child(neve_runtime *runtime);
 /* A pointer for the program's own use. */
 NEVE_API void neve_runtime_set_data(neve_runtime *runtime, void *data);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The permanent generation (invariant 7): everything into it, and out of it.
+ * The permanent generation (invariant 7): everything into it, and out of it. And
+ * what the collector does before a fork.
  *
  * Frozen objects have both state bits. They are white at the beginning of a
  * marking, so that it reads through them, and never suspects.
@@ -50,4 +51,27 @@ neve_status neve_collector_unfreeze(neve_collector *c)
     neve_collector_drain(c);
     nv_chunk_each(c->heap, unfreeze_chunk, NULL);
     return NEVE_OK;
+}
+
+void neve_collector_before_fork(neve_collector *c)
+{
+    if (c->is_collecting)
+        return;
+    c->is_collecting = true;
+    nv_reclaim_drain(c);
+    c->is_collecting = false;
+    nv_verify_finish(c);
+    /* Nothing is in these two between collections; a cycle may have filled others. */
+    c->young.count = c->candidates.count = 0;
+    nv_vec *const vecs[] = {&c->young, &c->candidates, &c->untrackable, &c->deferred,
+                            &c->stack, &c->now.items,  &c->later.items};
+    for (size_t i = 0; i < sizeof vecs / sizeof vecs[0]; i++)
+        if (vecs[i]->count == 0)
+            nv_vec_destroy(c->heap, vecs[i]);
+    nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
+    c->refs = NULL;
+    c->refs_bytes = 0;
+    nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
+    c->map.slots = NULL;
+    c->map.slot_bytes = 0;
 }
