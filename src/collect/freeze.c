@@ -60,18 +60,5 @@ void neve_collector_before_fork(neve_collector *c)
     c->is_collecting = true;
     nv_reclaim_drain(c);
     c->is_collecting = false;
-    nv_verify_finish(c);
-    /* Nothing is in these two between collections; a cycle may have filled others. */
-    c->young.count = c->candidates.count = 0;
-    nv_vec *const vecs[] = {&c->young, &c->candidates, &c->untrackable, &c->deferred,
-                            &c->stack, &c->now.items,  &c->later.items};
-    for (size_t i = 0; i < sizeof vecs / sizeof vecs[0]; i++)
-        if (vecs[i]->count == 0)
-            nv_vec_destroy(c->heap, vecs[i]);
-    nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
-    c->refs = NULL;
-    c->refs_bytes = 0;
-    nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
-    c->map.slots = NULL;
-    c->map.slot_bytes = 0;
+    nv_tables_drop(c);
 }
