@@ -308,6 +308,9 @@ void nv_reclaim_drain(neve_collector *c);
 
 /* ---- collector.c ---- */
 
+/* Gives back all memory that is kept for the next collections. Between collections
+ * only, or at the end of one; a cycle may be under way. */
+void nv_tables_drop(neve_collector *c);
 #define NV_SLICE 3 /* in place of a generation: candidates of a cycle */
 /* Verifies c->candidates and reclaims the dead: for collections and for slices. */
 neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation);

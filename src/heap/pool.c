@@ -93,7 +93,7 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
     if (pool == NULL)
         return NULL;
     pool->free = NULL;
-    memset(pool->held, 0, sizeof pool->held);
+    pool->held = NULL;
     pool->next = pool->prev = NULL;
     pool->tag = heap->tag;
     pool->used = pool->carved = 0;
@@ -229,6 +229,8 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
     else if (offset % nv_pool_block_bytes(pool) != 0 ||
              offset / nv_pool_block_bytes(pool) >= pool->carved)
         nv_corrupt(heap, "freed an address that is not a block's start");
+    else if (nv_held_has(pool, (unsigned)(offset / nv_pool_block_bytes(pool))))
+        nv_corrupt(heap, "freed a block twice");
     else if (((const uintptr_t *)block)[1] == (FREED_MARK ^ (uintptr_t)block)) {
         for (const void *at = pool->free; at != NULL; at = *(void *const *)at)
             if (at == block)
@@ -254,6 +256,8 @@ static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chu
     *(void **)block = head;
     mark_freed(block);
     pool->free = block;
+    if (pool->held != NULL)
+        nv_held_release_page(pool, block);
     if (--pool->used == 0 || head == NULL)
         free_edge(heap, pool);
 }
@@ -381,11 +385,10 @@ void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
     if (pool->carved % 64 != 0)
         bits[pool->carved / 64] = ((uint64_t)1 << (pool->carved % 64)) - 1;
     uint32_t inverse = nv_block_inverse(bytes);
-    for (unsigned l = 0; l <= NV_HELD_LISTS; l++) {
-        const void *first = l < NV_HELD_LISTS ? nv_pool_held(pool, l) : pool->free;
-        for (const void *at = first; at != NULL; at = *(void *const *)at) {
-            unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
-            bits[number / 64] &= ~((uint64_t)1 << (number % 64));
-        }
+    for (const void *at = pool->free; at != NULL; at = *(void *const *)at) {
+        unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
+        bits[number / 64] &= ~((uint64_t)1 << (number % 64));
     }
+    for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++)
+        bits[w] &= ~pool->held[w];
 }
