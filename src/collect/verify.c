@@ -508,13 +508,12 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
             refs[i] -= refs[i] < held || refs[i] > REFS_MAX ? 0 : held;
     for (size_t i = 0; i < n; i++)
         refs[i] = refs[i] > REFS_MAX ? REFS_HELD : refs[i];
-    size_t ahead =
-        by_hash ? subtract_all(c, objects, n, true) : subtract_all(c, objects, n, false);
+    size_t ahead = by_hash ? subtract_all(c, objects, n, true) : subtract_all(c, objects, n, false);
     /* Of objects on which the collector holds the only references nobody need have any. */
     if (held != 0)
         ahead = SIZE_MAX;
-    size_t alive = by_hash ? rescue_all(c, objects, n, ahead, true)
-                           : rescue_all(c, objects, n, ahead, false);
+    size_t alive =
+        by_hash ? rescue_all(c, objects, n, ahead, true) : rescue_all(c, objects, n, ahead, false);
     if (alive < n && c->host->is_uncollectable != NULL)
         verdict->uncollectable = find_uncollectable(c, objects, n);
     verdict->dead = n - alive - verdict->uncollectable;
