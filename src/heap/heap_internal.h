@@ -106,6 +106,16 @@ typedef struct nv_mark_word {
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
 
+/* Entries of the filter that tells arenas in a hurry: enough for 4 GiB in one piece.
+ * Few where the program is to be tested, so that arenas compete for them. */
+#if NEVE_DEBUG >= 1
+#define NV_OWNED 2u
+#else
+#define NV_OWNED 4096u
+#endif
+/* What no arena's number is equal to where that of `number` stands; nor is NULL's, 0. */
+#define NV_OWNED_NONE(number) ((uintptr_t)((number) % NV_OWNED == 0))
+
 typedef enum nv_pool_place {
     NV_POOL_FREE = 0, /* of no class, in its arena's free_mask */
     NV_POOL_CURRENT,  /* allocation draws from it */
@@ -203,6 +213,9 @@ struct neve_heap {
     uint32_t tag; /* of a pool of this epoch without flags */
     unsigned object_starts;
     nv_pool none; /* stands in `current` where there is no pool: always full */
+    /* The numbers of arenas, each by its low bits: a filter that tells most of them
+     * in one comparison; the others the table of chunks tells. */
+    uintptr_t owned[NV_OWNED];
 
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
@@ -390,20 +403,21 @@ void nv_arena_purge(neve_heap *heap, size_t keep_bytes);
 
 /* ---- pool.c: blocks ---- */
 
-/* Descriptor number `number` of the arena at `base`. It lies on one of the
- * four pages of place 0, by the arena's number: were it the same in all arenas,
+/* Descriptor number `number` of the arena at `base`. It lies in one of the
+ * four quarters of place 0, by the arena's number: were it the same in all arenas,
  * all descriptors would compete for a few sets of the cache. */
 static inline nv_pool *nv_pool_at(uintptr_t base, unsigned number)
 {
-    uintptr_t page = (base >> NV_CHUNK_SHIFT) % 4 * (NV_POOL_BYTES / 4);
-    return (nv_pool *)(base + page) + number;
+    return (nv_pool *)base + (base >> NV_CHUNK_SHIFT) % 4 * NV_POOLS + number;
 }
 /* The descriptor of the pool in which `block` lies, an address in an arena. */
 static inline nv_pool *nv_pool_of(const void *block)
 {
-    return nv_pool_at((uintptr_t)block & ~(uintptr_t)(NV_CHUNK_BYTES - 1),
-                      (unsigned)((uintptr_t)block >> NV_POOL_SHIFT) & (NV_POOLS - 1));
+    uintptr_t address = (uintptr_t)block;
+    return (nv_pool *)(address & ~(uintptr_t)(NV_CHUNK_BYTES - 1)) +
+           (address >> NV_POOL_SHIFT) % (4 * NV_POOLS);
 }
+_Static_assert(4 * NV_POOLS * sizeof(nv_pool) <= NV_POOL_BYTES, "the descriptors fit");
 static inline unsigned nv_pool_number(const nv_pool *pool)
 {
     return (unsigned)((uintptr_t)pool / sizeof(nv_pool)) & (NV_POOLS - 1);
