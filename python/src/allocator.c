@@ -207,6 +207,9 @@ static void *watching_raw_calloc(void *ctx, size_t count, size_t size)
 
 static void after_fork_child(void)
 {
+    /* The cycle's tables would be copied page by page as it goes on. */
+    if (nvpy.collector != NULL)
+        neve_collector_after_fork_child(nvpy.collector);
     if (nvpy.heap != NULL)
         neve_heap_after_fork_child(nvpy.heap);
 }

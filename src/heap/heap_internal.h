@@ -198,6 +198,11 @@ typedef struct nv_large {
     uint32_t domain;
     uint32_t young; /* index + 1 in neve_heap.young_large; 0: not there */
 } nv_large;
+typedef struct nv_large_table {
+    nv_large *slots; /* open addressing, linear probing */
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;    /* slots in use */
+} nv_large_table;
 
 /* The second level of the table of chunks. An entry is 0 or a chunk's
  * descriptor, with NV_ENTRY_ARENA added where the chunk is an arena. */
@@ -247,9 +252,10 @@ struct neve_heap {
     size_t old_objects;  /* states that are old or permanent */
 
     neve_large_allocator large;
-    nv_large *large_slots; /* open addressing, linear probing */
-    size_t large_capacity; /* a power of two, or 0 */
-    size_t large_count;
+    nv_large_table large_table;     /* where new blocks are registered */
+    nv_large_table large_inherited; /* ... and those of before a fork: only read */
+    uint64_t *large_gone;           /* a bit for each slot of it: the block was freed since */
+    size_t large_count;             /* live, in both */
     size_t large_bytes;
     void **young_large; /* large objects since the list was last taken; holes are NULL */
     size_t young_large_count, young_large_capacity, young_large_holes;
@@ -477,6 +483,11 @@ void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size);
 void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size);
 nv_large *nv_large_find(const neve_heap *heap, const void *block);
 void nv_large_free(neve_heap *heap, nv_large *entry);
+/* In the child of a fork. */
+void nv_large_inherit(neve_heap *heap);
+/* Calls `visit` for the entry of each live block. */
+void nv_large_each(const neve_heap *heap, void (*visit)(const nv_large *entry, void *arg),
+                   void *arg);
 /* Empties the list of young large objects, keeping the entries that `keep` says. */
 void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), void *arg);
 void nv_large_destroy(neve_heap *heap);
