@@ -134,6 +134,7 @@ typedef struct nv_snapshot {
     size_t read;        /* entries of it that have been taken */
     size_t least;       /* of fewer old objects no snapshot is made */
     uint64_t end_ns;    /* when it is given up */
+    size_t promoted;    /* in this cycle when it was begun */
     uint64_t slack_ns;  /* that it has, whatever its size */
     unsigned failures;  /* one after the other */
     unsigned skip;      /* so many cycles mark in slices: the last ones have failed */
@@ -365,8 +366,8 @@ typedef enum nv_outcome {
     NV_SNAPSHOT_READY,
     NV_SNAPSHOT_FAILED, /* and forgotten */
 } nv_outcome;
-/* Begins it, or looks how it is getting on. `is_late`: the cycle cannot wait. */
-nv_outcome nv_snapshot_step(neve_collector *c, bool is_late);
+/* Begins it, or looks how it is getting on. */
+nv_outcome nv_snapshot_step(neve_collector *c);
 /* Makes white what of this chunk is old and the child did not reach. Chunk by chunk,
  * in address order, after the snapshot got ready and nv_mark_prepare. */
 void nv_snapshot_take(neve_collector *c, nv_chunk *chunk);

@@ -67,8 +67,7 @@ void nv_cycle_begin(neve_collector *c)
 static bool snapshot_next(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
-    /* Half of the time that a cycle has is left for marking in slices. */
-    switch (nv_snapshot_step(c, cycle->promoted > cycle->goal / 2)) {
+    switch (nv_snapshot_step(c)) {
     case NV_SNAPSHOT_AWAITED:
         return false;
     case NV_SNAPSHOT_READY:

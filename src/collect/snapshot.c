@@ -32,8 +32,8 @@
 
 #include "platform/os.h"
 
-/* Fewer old objects are marked in slices in no more time than a child takes. */
-#define LEAST_OBJECTS 50000u
+/* Fewer old objects are marked in slices in little more time than making a child takes. */
+#define LEAST_OBJECTS 100000u
 /* Patience: the child shares its core with others, perhaps, and has a low priority. */
 #define SLACK_NS UINT64_C(5000000000)
 #define NS_PER_OBJECT 2000u
@@ -182,13 +182,14 @@ static nv_outcome begin(neve_collector *c)
     if (stats->longest_fork_ns < now_ns - before_ns)
         stats->longest_fork_ns = now_ns - before_ns;
     s->end_ns = now_ns + patience_ns;
+    s->promoted = c->cycle.promoted;
     if (is_made)
         return NV_SNAPSHOT_AWAITED;
     fail(c, NEVE_SNAPSHOT_REFUSED);
     return NV_SNAPSHOT_FAILED;
 }
 
-nv_outcome nv_snapshot_step(neve_collector *c, bool is_late)
+nv_outcome nv_snapshot_step(neve_collector *c)
 {
     nv_snapshot *s = &c->snapshot;
     if (s->report == NULL) {
@@ -202,6 +203,8 @@ nv_outcome nv_snapshot_step(neve_collector *c, bool is_late)
         fail(c, NEVE_SNAPSHOT_FORKED);
         return NV_SNAPSHOT_FAILED;
     }
+    /* A cycle that is past its goal cannot wait: its slices are soon to grow. */
+    bool is_late = c->cycle.promoted - s->promoted > c->cycle.goal;
     if (s->held_back > 0 && !is_late) {
         s->held_back--;
         return NV_SNAPSHOT_AWAITED;

@@ -398,7 +398,7 @@ static void test_late_by_the_growth_of_the_heap(void **unused)
     static world w;
     make_world(&w);
     begin_hanging(&w);
-    w.c->cycle.promoted = w.c->cycle.goal / 2;
+    w.c->cycle.promoted = w.c->snapshot.promoted + w.c->cycle.goal;
     assert_true(quantum(&w));
     assert_int_equal(w.c->cycle.phase, NV_CYCLE_SNAPSHOT);
     w.c->cycle.promoted++;
