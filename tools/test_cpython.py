@@ -83,7 +83,7 @@ EXPECTED = [
              "wants young garbage to be young still when the next collection comes"),
 ]
 
-MODES = ("generational", "incremental")
+MODES = ("generational", "incremental", "snapshot")
 
 GOOD = ("passed", "expected failure")
 BAD = ("failed", "error", "unexpected success", "crashed", "timed out", "env changed")

@@ -47,6 +47,7 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
     c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
 #endif
     c->cycle.filter_above = c->is_stressed ? 0 : NV_FILTER_ABOVE;
+    nv_snapshot_init(c);
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
     *out = c;
@@ -60,6 +61,7 @@ void neve_collector_destroy(neve_collector *c)
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
     neve_heap *heap = c->heap;
     nv_cycle_abandon(c);
+    nv_snapshot_reap(c, true);
     nv_verify_finish(c);
     nv_vec_destroy(heap, &c->young);
     nv_vec_destroy(heap, &c->candidates);
@@ -236,7 +238,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         return NEVE_EBUSY;
     c->is_collecting = true;
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
-    bool in_slices = c->mode == NEVE_MODE_INCREMENTAL && !is_explicit;
+    bool in_slices = neve_mode_has_cycles(c->mode) && !is_explicit;
     c->gather_limit = SIZE_MAX;
     if (in_slices)
         generation = nv_pace_generation(c, generation);
@@ -281,6 +283,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (in_slices) {
         /* What is young still must keep a cycle from beginning: it would hold garbage. */
         c->is_partial |= status != NEVE_OK;
+        nv_snapshot_reap(c, false);
         nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;
@@ -331,8 +334,9 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
     neve_collection nothing = {.generation = 2};
     if (result != NULL)
         *result = nothing;
-    if (c->mode != NEVE_MODE_INCREMENTAL || c->is_collecting)
+    if (!neve_mode_has_cycles(c->mode) || c->is_collecting)
         return false;
+    nv_snapshot_reap(c, false);
     if (!cycle_is_pending(c)) {
         if (!nv_pace_has_changed(c))
             return false;
@@ -413,6 +417,7 @@ void neve_collector_drain(neve_collector *c)
         return;
     c->is_collecting = true;
     nv_cycle_abandon(c);
+    nv_snapshot_reap(c, true);
     nv_reclaim_drain(c);
     c->is_collecting = false;
 }
@@ -460,7 +465,7 @@ neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
 {
     if (c->is_collecting)
         return NEVE_EBUSY;
-    if (mode != NEVE_MODE_GENERATIONAL && mode != NEVE_MODE_INCREMENTAL)
+    if (mode != NEVE_MODE_GENERATIONAL && !neve_mode_has_cycles(mode))
         return NEVE_EINVAL;
     neve_collector_drain(c);
     c->mode = mode;

@@ -186,6 +186,7 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
     cycle->end_ns = now_ns;
     cycle->low = cycle->quiet_old = c->heap->old_objects;
     cycle->quiet_count = c->counts[0];
-    if (cycle->population > GATHER_MIN && cycle->spent_ns > 0)
+    /* (Where a child has marked, nothing is learned of what marking takes.) */
+    if (cycle->population > GATHER_MIN && cycle->spent_ns > 0 && !cycle->is_snapshot)
         cycle->ns_per_object = cycle->spent_ns * 16 / cycle->population;
 }
