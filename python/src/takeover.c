@@ -225,8 +225,10 @@ static PyObject *on_collection(PyObject *self, PyObject *const *arguments, Py_ss
         unhide();
         run_collection(generation, info);
         call_program(phase, info);
-        if (nvpy_compat_is_finalizing() && generation == NUM_GENERATIONS - 1)
+        if (nvpy_compat_is_finalizing() && generation == NUM_GENERATIONS - 1) {
+            nvpy_immortal_finalize();
             nvpy_takeover_leave();
+        }
     }
     Py_RETURN_NONE;
 }
@@ -244,8 +246,10 @@ static PyObject *at_exit(PyObject *self, PyObject *unused)
     nvpy.is_leaving = true;
     /* With the collector enabled, the interpreter collects once more before it
      * takes its modules apart, and we leave after that (see on_collection). */
-    if (nvpy.interp != NULL && !PyGC_IsEnabled())
+    if (nvpy.interp != NULL && !PyGC_IsEnabled()) {
+        nvpy_immortal_finalize();
         nvpy_takeover_leave();
+    }
     Py_RETURN_NONE;
 }
 
@@ -318,7 +322,10 @@ void nvpy_takeover_leave(void)
     nvpy_gcmodule_leave();
     nvpy_sysmodule_leave();
     nvpy_exec_leave();
-    nvpy_lists_give_back();
+    if (nvpy.is_leaving)
+        nvpy_lists_give_back_at_exit();
+    else
+        nvpy_lists_give_back();
     if (gc->collecting) {
         /* The interpreter is walking our list, and would go on with the
          * program's if it found that in its place: it is left empty there. No
