@@ -168,21 +168,24 @@ typedef struct nv_cycle {
     size_t filter_above; /* a group so large asks for the trial deletion */
 
     /* Pacing: see pace.c. */
-    size_t low;             /* least old population since the last cycle ended */
-    size_t population;      /* old objects when this cycle began */
-    size_t goal;            /* promotions until it ought to have ended */
-    size_t promoted;        /* so far */
+    size_t low;        /* least old population since the last cycle ended */
+    size_t population; /* old objects when this cycle began */
+    size_t goal;       /* promotions until it ought to have ended */
+    size_t promoted;   /* so far */
+    size_t reachable;  /* of the population when the last cycle began */
+    size_t reachable_before;
+    size_t pace;            /* promotions per young collection, averaged, * 16 */
+    uint64_t young_ns;      /* which these take, averaged */
     uint64_t expected_ns;   /* to be spent, all in all */
     uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns */
-    uint64_t owed_ns;
-    uint64_t end_ns;       /* when the last one ended */
-    size_t middle;         /* objects in the middle generation, at most */
-    size_t unpaid;         /* promotions that the next slice has to pay for */
-    uint32_t quiet_count;  /* the young count and ... */
-    size_t quiet_old;      /* ... the old population when the last cycle ended */
-    bool is_wanted;        /* by neve_step */
-    size_t changes;        /* promotions since the last cycle began */
-    size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
+    uint64_t end_ns;        /* when the last one ended */
+    size_t middle;          /* objects in the middle generation, at most */
+    size_t unpaid;          /* promotions that the next slice has to pay for */
+    uint32_t quiet_count;   /* the young count and ... */
+    size_t quiet_old;       /* ... the old population when the last cycle ended */
+    bool is_wanted;         /* by neve_step */
+    size_t changes;         /* promotions since the last cycle began */
+    size_t candidate_cost;  /* of verifying one, in 1/16 ns, averaged */
 
     neve_cycle_stats stats;
 } nv_cycle;
