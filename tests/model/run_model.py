@@ -55,6 +55,7 @@ FAULTS = {
     "NO_SECOND_CLEAR": (REVIVE, ["invariant_2"]),
     "NO_SECOND_VERIFY": (REVIVE, ["invariant_2"]),
     "NOT_HIDDEN": (REVIVE, ["invariant_2"]),
+    "HOLD_ONE_BY_ONE": ("OBJECTS=3 SLOTS=1 ALL_SUSPECT", ["invariant_5"]),
     "NO_HOLD": ("OBJECTS=3 SLOTS=1 ALL_SUSPECT", ["invariant_5"]),
 }
 
@@ -65,6 +66,7 @@ WITNESSES = {
     "FALSE_SUSPECT": NOMINATE,
     "DOOMED": NOMINATE,
     "KEPT": NOMINATE,
+    "HELD_LATER": NOMINATE,
     "REVIVED": REVIVE,
     "WEAK_AGAIN": REVIVE,
 }
