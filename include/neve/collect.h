@@ -240,10 +240,11 @@ typedef struct neve_cycle_stats {
     uint64_t time_ns;          /* processor time of all slices */
     uint64_t longest_slice_ns; /* processor time too: the clock also counts other processes */
     uint64_t collected;
-    size_t suspects;       /* of the last cycle: not reached by its marking */
-    size_t false_suspects; /* of these, found alive by its filter or verification */
-    size_t largest_group;  /* objects that had to be verified in one go, at most so far */
-    bool is_running;       /* a cycle is under way */
+    size_t suspects;           /* of the last cycle: not reached by its marking */
+    size_t false_suspects;     /* of these, found alive by its filter or verification */
+    size_t largest_group;      /* objects that had to be verified in one go, at most so far */
+    uint64_t largest_group_ns; /* processor time that this took, with finalizers and callbacks */
+    bool is_running;           /* a cycle is under way */
     /* Of the snapshot mode. A cycle whose snapshot fails goes on in slices. */
     uint64_t snapshots;       /* begun, or tried to */
     uint64_t snapshots_taken; /* of these, whose suspects were taken */

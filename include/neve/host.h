@@ -168,8 +168,18 @@ typedef struct neve_host {
     /* These were proved dead: take them out of every listing of objects. The
      * collector holds a reference on each by now. *ran_code as below. */
     void (*condemn)(void *ctx, void *const *objects, size_t n, bool *ran_code);
+    /* Old objects are in no listing but neve_collector_walk's, which leaves the dead
+     * out: for these `condemn` may be called in a later slice. */
+    bool condemns_late;
+    /* Copies to `special` those of the objects about which clear_weakrefs or finalize
+     * have anything to do, or which is_uncollectable tells of; returns how many they
+     * are. Sets *has_finalizers if finalize has. `n` is at most NEVE_MARK_BATCH. NULL:
+     * all of them, if there is any of these three functions. */
+    size_t (*find_special)(void *ctx, void *const *objects, size_t n, void **special,
+                           bool *has_finalizers);
     /* See neve_weakref_pass; neve_collector_is_condemned answers for any
-     * object. Returns how many weak references died with their callbacks. Sets
+     * object. No code of the mutator runs before all that this pass clears are
+     * cleared. Returns how many weak references died with their callbacks. Sets
      * *ran_code if any code of the mutator ran: only then is there need to
      * verify the objects again. */
     size_t (*clear_weakrefs)(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,

@@ -169,7 +169,7 @@ static void host_begin(void *ctx, int generation, bool is_slice)
 {
     (void)ctx;
     nvpy.generation = generation;
-    nvpy.has_spliced = is_slice;
+    nvpy.has_spliced = nvpy.is_slice = is_slice;
     nvpy.is_partial = false;
 }
 
@@ -363,7 +363,7 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
 static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     (void)ctx;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !nvpy.is_slice; i++) {
         PyGC_Head *head = nvpy_head(objects[i]);
         if (nvpy.generation == 0 || nvpy.is_partial)
             nvpy_list_remove(head); /* it is in a list still: see host_promote */
@@ -376,6 +376,43 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
     for (size_t i = 0; i < n; i++)
         PySys_FormatStderr("gc: collectable <%s %p>\n", Py_TYPE((PyObject *)objects[i])->tp_name,
                            objects[i]);
+}
+
+/* What host_clear_weakrefs, host_finalize and host_is_uncollectable look for. The
+ * objects are traversed next: what they keep elsewhere is asked for here. */
+static size_t host_find_special(void *ctx, void *const *objects, size_t n, void **special,
+                                bool *has_finalizers)
+{
+    (void)ctx;
+    size_t found = 0;
+    PyTypeObject *last = NULL; /* neighbours are often of one type */
+    bool is_weakref = false;
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        PyTypeObject *type = Py_TYPE(object);
+        if (type == &PyList_Type) {
+            __builtin_prefetch(((const PyListObject *)object)->ob_item);
+            continue;
+        }
+        if (type == &PyDict_Type) {
+            __builtin_prefetch(((const PyDictObject *)object)->ma_keys);
+            __builtin_prefetch(((const PyDictObject *)object)->ma_values);
+            continue;
+        }
+        if (type == &PyTuple_Type)
+            continue;
+        nvpy_compat_prefetch_attributes(object);
+        if (type != last) {
+            is_weakref = PyWeakref_Check(object);
+            last = type;
+        }
+        bool is_final = type->tp_finalize != NULL && !_PyGC_FINALIZED(object);
+        *has_finalizers |= is_final;
+        PyWeakReference **list = nvpy_compat_weakrefs(object);
+        if (is_final || (list != NULL && *list != NULL) || is_weakref || type->tp_del != NULL)
+            special[found++] = object;
+    }
+    return found;
 }
 
 /* Detaches the weak references to `object`, in the first pass only those whose
@@ -443,6 +480,7 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
     bool keeps_plain = is_first && nvpy_host.keeps_weakrefs;
     PyObject *calls = NULL;
     PyObject **calls_at = is_first ? &calls : NULL;
+    bool has_failed = false;
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
         PyTypeObject *type = Py_TYPE(object);
@@ -453,12 +491,17 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
         if (is_first != nvpy_host.keeps_weakrefs && PyWeakref_Check(object))
             nvpy_compat_weakref_clear((PyWeakReference *)object);
         while (!clear_weakrefs_of(object, keeps_plain, calls_at)) {
-            *ran_code = true; /* sys.unraisablehook */
-            PyErr_WriteUnraisable(NULL);
+            PyErr_Clear();
+            has_failed = true;
             calls_at = NULL;
         }
     }
     size_t died = 0;
+    if (has_failed) {     /* some callbacks are not called */
+        *ran_code = true; /* sys.unraisablehook */
+        PyErr_NoMemory();
+        PyErr_WriteUnraisable(NULL);
+    }
     if (calls != NULL) {
         died = call_callbacks(calls, ran_code);
         Py_DECREF(calls);
@@ -524,6 +567,8 @@ const neve_host nvpy_host = {
     .mark = host_mark,
     .promote = host_promote,
     .condemn = host_condemn,
+    .condemns_late = true,
+    .find_special = host_find_special,
     .clear_weakrefs = host_clear_weakrefs,
     .visit_weakrefs = host_visit_weakrefs,
     .keeps_weakrefs = NVPY_PLAIN_WEAKREFS_LAST,

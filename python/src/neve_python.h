@@ -50,6 +50,7 @@ typedef struct nvpy_state {
     Py_ssize_t long_lived_total, long_lived_pending;
     int generation;        /* of the collection under way */
     bool has_spliced;      /* see nvpy_host: promote */
+    bool is_slice;         /* of a cycle: its objects are old, and in no list */
     bool is_partial;       /* its objects leave their lists one by one */
     bool is_explicit;      /* gc.collect() asked for it */
     uint64_t runs;         /* collections that ran to their end */

@@ -70,6 +70,9 @@ void neve_collector_destroy(neve_collector *c)
     nv_vec_destroy(heap, &c->stack);
     nv_vec_destroy(heap, &c->now.items);
     nv_vec_destroy(heap, &c->later.items);
+    nv_vec_destroy(heap, &c->cycle.group.chunks);
+    nv_vec_destroy(heap, &c->cycle.group.members);
+    nv_vec_destroy(heap, &c->cycle.group.special);
     nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
     nv_heap_unmap(heap, c->refs, c->refs_bytes);
     neve_heap_free(heap, c);
@@ -280,10 +283,11 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     else
         c->failed++;
     current->is_partial = status == NEVE_OK && c->is_partial;
-    if (in_slices) {
-        /* What is young still must keep a cycle from beginning: it would hold garbage. */
-        c->is_partial |= status != NEVE_OK;
+    if (in_slices)
         nv_snapshot_reap(c, false);
+    /* A collection that failed is told of as one that reclaimed nothing: no slice
+     * follows it. */
+    if (in_slices && status == NEVE_OK) {
         nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;

@@ -533,5 +533,6 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
 
 bool neve_collector_is_condemned(const neve_collector *c, const void *object)
 {
-    return c->map_is_live && nv_candidate_number(c, object) != 0;
+    return nv_group_is_condemned(c, object) ||
+           (c->map_is_live && nv_candidate_number(c, object) != 0);
 }

@@ -942,6 +942,41 @@ static void test_no_memory(void **unused)
                   (unsigned long long)n - 1, (unsigned long long)failures);
 }
 
+static void check_failed(void *ctx, const neve_collection *collection, neve_status status)
+{
+    assert_int_equal(status, NEVE_ENOMEM);
+    assert_int_equal(collection->collected, 0);
+    ++*(int *)ctx;
+}
+
+/* What is told of as a collection that failed has reclaimed nothing: no slice follows it. */
+static void test_no_slice_after_failure(void **unused)
+{
+    (void)unused;
+    if (NEVE_DEBUG == 0)
+        return;
+    static world w;
+    make_world(&w);
+    go_to(w.runtime, NV_CYCLE_VERIFY);
+    neve_collector *c = neve_runtime_collector(w.runtime);
+    int failures = 0;
+    neve_listener listener = {.failed = check_failed, .ctx = &failures};
+    neve_collector_set_listener(c, &listener);
+    make_garbage_ring(w.runtime, &pair_type, '\0', '\0');
+    forget_memory(c);
+    assert_int_equal(neve_heap_fail_alloc_at(neve_runtime_heap(w.runtime), 1), NEVE_OK);
+    assert_int_equal(neve_collect_due(c, 0, NULL), NEVE_ENOMEM);
+    assert_int_equal(failures, 1);
+    assert_int_equal(c->later.items.count, 0);
+    assert_int_equal(c->cycle.phase, NV_CYCLE_VERIFY);
+    end_cycle(w.runtime);
+    (void)collect(w.runtime, 1);
+    assert_int_equal(w.j.freed, GARBAGE + 2);
+    w.j.freed -= 2;
+    check_garbage_gone(&w);
+    end_world(&w);
+}
+
 /* ---- pacing ---- */
 
 /* A young generation of a million objects, made without a safe point, is worked off
@@ -1152,6 +1187,7 @@ int main(void)
         cmocka_unit_test(test_large_group_is_cleared_in_slices),
         cmocka_unit_test(test_uncollectable),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_slice_after_failure),
         cmocka_unit_test(test_oversized_young_generation),
         cmocka_unit_test(test_population_is_bounded),
         cmocka_unit_test(test_number_of_cycles),

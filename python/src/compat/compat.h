@@ -223,6 +223,21 @@ int nvpy_compat_run_command(const char *source, PyCompilerFlags *flags);
  * `-m` does there. */
 void nvpy_compat_note_unhandled_interrupt(void);
 
+/* Has the attributes of an instance on their way to the cache, where they lie apart
+ * from it. */
+static inline void nvpy_compat_prefetch_attributes(PyObject *object)
+{
+    if (!PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT))
+        return;
+#if PY_VERSION_HEX < 0x030c0000
+    __builtin_prefetch(*_PyObject_ValuesPointer(object));
+#elif PY_VERSION_HEX < 0x030d0000
+    /* A dict, or values one byte before the pointer (gh-95245). Since 3.13 the values
+     * lie in the instance (gh-112075). */
+    __builtin_prefetch(_PyObject_DictOrValuesPointer(object)->values);
+#endif
+}
+
 /* ---- compat_traverse.c ---- */
 
 /* The object's tp_traverse, less the references that it reports though they are
