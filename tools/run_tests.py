@@ -18,9 +18,9 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
     pytest-incremental, cpython-incremental
-                  the same two in the incremental mode; with --only, so are
-                  pytest-debug-incremental and versions-incremental, and pytest-snapshot,
-                  versions-snapshot and cpython-snapshot in the snapshot mode
+                  the same two in the incremental mode, the second for what has to do with the
+                  collector; with --only, so are pytest-debug-incremental and versions-incremental,
+                  and pytest-snapshot, versions-snapshot and cpython-snapshot in the snapshot mode
     cli           tests/cli: the program neve
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
@@ -330,7 +330,7 @@ def versions_stage(stage, args):
 
 
 def cpython_stage(stage, args):
-    """tools/test_cpython.py --memory for each interpreter, one after the other."""
+    """tools/test_cpython.py for each interpreter: the generational mode has the allocator too."""
     tally = Tally()
     found, lines = interpreters(args)
     args.untested.update(dict.fromkeys(lines))
@@ -339,7 +339,8 @@ def cpython_stage(stage, args):
             args.untested[f"CPython {one['version']} has no test suite"] = None
             continue
         command = [sys.executable, "-B", "tools/test_cpython.py", "--python", one["path"],
-                   "--memory", "--json", "--keep-stock", "-j", str(args.jobs),
+                   "--collector" if mode_of(stage) else "--memory", "--json", "--keep-stock",
+                   "-j", str(args.jobs),
                    "--timeout", str(CPYTHON_FILE_TIMEOUT_S)]
         if args.werror:
             command.append("--werror")

@@ -135,6 +135,13 @@ NEVE_API neve_status neve_collector_set_mode(neve_collector *collector, neve_mod
 NEVE_API neve_mode neve_collector_mode(const neve_collector *collector);
 NEVE_API void neve_collector_set_pause_us(neve_collector *collector, uint32_t pause_us);
 
+/* Worth calling in the parent before fork(), before neve_heap_before_fork: clears
+ * what waits to be cleared (every child would do it, each in its own copy of the
+ * pages) and gives back the memory that is kept for the next collections. Does not
+ * collect: what it freed would leave holes. A cycle that is under way goes on in
+ * the parent. Does nothing inside a collection. */
+NEVE_API void neve_collector_before_fork(neve_collector *collector);
+
 /* In the child of a fork, before neve_heap_after_fork_child: abandons a cycle that
  * is under way. What the parent had condemned the child clears as well, each its
  * own copy. */

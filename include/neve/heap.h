@@ -107,10 +107,18 @@ NEVE_API size_t neve_heap_usable_size(const neve_heap *heap, const void *block);
 /* Gives all empty memory back to the OS now; returns how many bytes. */
 NEVE_API size_t neve_heap_trim(neve_heap *heap);
 
+/* Worth calling in the parent before fork(), or before each of several: empty
+ * memory goes back to the OS, as by neve_heap_trim, and the blocks still to be
+ * allocated fill up the pools with the fewest free ones. No block moves, none is
+ * freed. Costs microseconds per MiB. */
+NEVE_API void neve_heap_before_fork(neve_heap *heap);
+
 /* To be called in the child right after fork(), before it allocates: from
  * then on new blocks come from fresh pools, and an inherited OS page is
  * written only where the program itself has just written. Costs nothing that
- * grows with the heap. In the parent nothing has to be done. */
+ * grows with the heap. In the parent nothing has to be done. The thread that
+ * forks must hold the heap's lock, if it has one: another thread could be in
+ * the middle of a function that the child never ends. */
 NEVE_API void neve_heap_after_fork_child(neve_heap *heap);
 
 typedef struct neve_heap_stats {

@@ -225,9 +225,11 @@ struct neve_collector {
     uint32_t *refs;     /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
-    size_t verify_edges; /* to candidates, from the one that is being traversed */
-    size_t verify_alive; /* candidates rescued so far */
-    bool map_is_live;    /* the map tells exactly the condemned: for is_condemned */
+    uint32_t verify_own;   /* number of the candidate that is being traversed, plus one */
+    uint32_t verify_flags; /* and its flags so far */
+    size_t verify_alive;   /* candidates rescued so far */
+    size_t verify_open;    /* to be rescued until it is certain that all are alive */
+    bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
     size_t mark_depth, mark_room;     /* entries; how many there may be just now */
@@ -329,6 +331,9 @@ void nv_reclaim_drain(neve_collector *c);
 
 /* ---- collector.c ---- */
 
+/* Gives back all memory that is kept for the next collections. Between collections
+ * only, or at the end of one; a cycle may be under way. */
+void nv_tables_drop(neve_collector *c);
 #define NV_SLICE 3 /* in place of a generation: candidates of a cycle */
 /* Verifies c->candidates and reclaims the dead: for collections and for slices. */
 neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation);

@@ -75,6 +75,24 @@ void neve_collector_destroy(neve_collector *c)
     neve_heap_free(heap, c);
 }
 
+void nv_tables_drop(neve_collector *c)
+{
+    nv_verify_finish(c);
+    /* Nothing in these two is needed any more; a cycle may have filled others. */
+    c->young.count = c->candidates.count = 0;
+    nv_vec *const vecs[] = {&c->young, &c->candidates, &c->untrackable, &c->deferred,
+                            &c->stack, &c->now.items,  &c->later.items};
+    for (size_t i = 0; i < sizeof vecs / sizeof vecs[0]; i++)
+        if (vecs[i]->count == 0)
+            nv_vec_destroy(c->heap, vecs[i]);
+    nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
+    c->refs = NULL;
+    c->refs_bytes = 0;
+    nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
+    c->map.slots = NULL;
+    c->map.slot_bytes = 0;
+}
+
 /* After so many allocations the next part of an oversized young generation is due. */
 #define MORE_SOON 200u
 
@@ -248,10 +266,13 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);
     nv_verify_finish(c);
-    nv_vec_trim(c->heap, &c->young);
-    nv_vec_trim(c->heap, &c->candidates);
-    if (generation >= 2)
-        nv_vec_trim(c->heap, &c->untrackable);
+    if (generation >= 2) {
+        /* Such collections are rare, and in a forked child every page counts. */
+        nv_tables_drop(c);
+    } else {
+        nv_vec_trim(c->heap, &c->young);
+        nv_vec_trim(c->heap, &c->candidates);
+    }
     uint64_t now_ns = nv_os_now_ns();
     current->duration_ns = now_ns - current->start_ns;
     if (status == NEVE_OK)

@@ -61,8 +61,12 @@ static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
     }
     uint64_t seen[NV_POOL_BITS_WORDS] = {0};
     unsigned free_blocks = check_list(c, pool, base, pool->free, seen);
-    for (unsigned l = 0; l < NV_HELD_LISTS; l++)
-        free_blocks += check_list(c, pool, base, nv_pool_held(pool, l), seen);
+    for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++) {
+        if ((pool->held[w] & seen[w]) != 0)
+            fail(c, base, "a block that is held back is in a free list");
+        seen[w] |= pool->held[w];
+        free_blocks += (unsigned)__builtin_popcountll(pool->held[w]);
+    }
     size_t bytes = nv_pool_block_bytes(pool);
     bool has_state = (pool->tag & NV_POOL_HAS_STATE) != 0;
     bool is_inherited = (pool->tag & NV_POOL_INHERITED) != 0;
@@ -104,6 +108,8 @@ static void check_chunk(nv_chunk *chunk, void *arg)
     c->arenas++;
     if ((chunk->dirty_mask & ~chunk->free_mask) != 0)
         fail(c, (void *)chunk->base, "a pool in use is marked as empty");
+    if ((chunk->inherited_mask & ~chunk->dirty_mask) != 0)
+        fail(c, (void *)chunk->base, "a pool without memory is marked as inherited");
     if (nv_chunk_is_listed(c->heap, chunk))
         c->dirty += (size_t)__builtin_popcountll(chunk->dirty_mask);
     uintptr_t entry = nv_entry_find(c->heap, (void *)chunk->base);

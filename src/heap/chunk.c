@@ -215,25 +215,7 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state)
         if (chunk == NULL)
             return false;
     }
-    unsigned granule = nv_granule(object);
-    uint64_t bit = (uint64_t)1 << (granule % 64);
-    nv_state_word *word = &chunk->state[granule / 64];
-    uint64_t lo = (state & 1) != 0 ? word->lo | bit : word->lo & ~bit;
-    uint64_t hi = (state & 2) != 0 ? word->hi | bit : word->hi & ~bit;
-    /* Tables of a forked child are shared with its parent until written. */
-    if (word->lo != lo)
-        word->lo = lo;
-    if (word->hi != hi) {
-        word->hi = hi;
-        heap->old_objects += (hi & bit) != 0 ? 1 : (size_t)-1;
-    }
-    if (state == NV_STATE_MIDDLE && !chunk->has_middle)
-        chunk->has_middle = true;
-    if (state != NV_STATE_YOUNG && chunk->is_arena) {
-        nv_pool *pool = nv_pool_of(object);
-        if ((pool->tag & NV_POOL_HAS_STATE) == 0)
-            pool->tag |= NV_POOL_HAS_STATE;
-    }
+    nv_state_set_in(heap, chunk, object, state);
     return true;
 }
 

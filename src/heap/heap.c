@@ -82,6 +82,7 @@ void neve_heap_destroy(neve_heap *heap)
     nv_large_destroy(heap);
     nv_heap_unmap(heap, heap->touched, heap->touched_capacity * sizeof(nv_pool *));
     nv_index_drop(heap);
+    nv_held_destroy(heap);
     nv_chunk_each(heap, arena_unmap, NULL);
     while (heap->slabs != NULL) {
         nv_slab *slab = heap->slabs;

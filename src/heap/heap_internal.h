@@ -34,7 +34,7 @@
  *      pages of their own;
  *   5. freeing a block clears the state and mark bits of its granules;
  *   8. after fork, current pools and partial lists start empty, and the free
- *      blocks of an inherited pool are held back.
+ *      blocks of an inherited pool are held back (heap/fork.c).
  */
 #ifndef NV_HEAP_INTERNAL_H
 #define NV_HEAP_INTERNAL_H
@@ -106,8 +106,6 @@ typedef struct nv_mark_word {
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
 
-#define NV_HELD_LISTS 4u
-
 typedef enum nv_pool_place {
     NV_POOL_FREE = 0, /* of no class, in its arena's free_mask */
     NV_POOL_CURRENT,  /* allocation draws from it */
@@ -127,9 +125,9 @@ typedef struct nv_pool {
     uint8_t size_class;
     uint8_t domain;
     uint8_t place;
-    /* Lists of inherited free blocks, which the child must not touch, one for
-     * each fork: the first block's granule in the pool, plus one; 0: none. */
-    uint16_t held[NV_HELD_LISTS];
+    /* Of an inherited pool: a bit for each carved block that was free at a fork
+     * and is held back (heap/fork.c); NULL: none is. */
+    uint64_t *held;
 } nv_pool;
 _Static_assert(UINTPTR_MAX <= 0xffffffffu || sizeof(nv_pool) == 64, "a pool is one cache line");
 
@@ -159,6 +157,7 @@ typedef struct nv_chunk {
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
     uint64_t dirty_mask;          /* ... of which these have memory that can be given back */
+    uint64_t inherited_mask;      /* ... of which these may be shared with a forked parent */
     uint32_t epoch;               /* of the list links above; another: not in a list */
     bool is_arena;                /* as the tag of the table's entry says */
     bool is_grey;                 /* in the queue of chunks with grey objects */
@@ -174,6 +173,13 @@ typedef struct nv_slab {
     nv_mark_word *marks; /* NV_SLAB_CHUNKS tables */
     nv_chunk chunks[NV_SLAB_CHUNKS];
 } nv_slab;
+
+/* Memory for the bits of held blocks (heap/fork.c): the words behind the head. */
+#define NV_HELD_SLAB_BYTES ((size_t)16 << 10)
+#define NV_HELD_SIZES 5u /* of 1, 2, 4, 8 and 16 words */
+typedef struct nv_held_slab {
+    struct nv_held_slab *next;
+} nv_held_slab;
 
 /* One entry of the registry of large blocks (heap/large.c). */
 typedef struct nv_large {
@@ -238,6 +244,10 @@ struct neve_heap {
     neve_corruption_fn on_corruption;
     void *on_corruption_ctx;
     uint64_t fail_in; /* 1: the next allocation fails; 0: none */
+
+    nv_held_slab *held_slabs;
+    uint64_t *held_at, *held_end;         /* words that were never used, of the latest slab */
+    uint64_t *held_unused[NV_HELD_SIZES]; /* linked through the first word of each */
 
     nv_slab *slabs;
     nv_chunk *free_chunks; /* unused descriptors */
@@ -399,6 +409,31 @@ static inline unsigned nv_pool_number(const nv_pool *pool)
     return (unsigned)((uintptr_t)pool / sizeof(nv_pool)) & (NV_POOLS - 1);
 }
 
+/* See chunk.c: nv_state_set where the chunk of the object is known. */
+static inline void nv_state_set_in(neve_heap *heap, nv_chunk *chunk, const void *object,
+                                   nv_state state)
+{
+    unsigned granule = nv_granule(object);
+    uint64_t bit = (uint64_t)1 << (granule % 64);
+    nv_state_word *word = &chunk->state[granule / 64];
+    uint64_t lo = (state & 1) != 0 ? word->lo | bit : word->lo & ~bit;
+    uint64_t hi = (state & 2) != 0 ? word->hi | bit : word->hi & ~bit;
+    /* Tables of a forked child are shared with its parent until written. */
+    if (word->lo != lo)
+        word->lo = lo;
+    if (word->hi != hi) {
+        word->hi = hi;
+        heap->old_objects += (hi & bit) != 0 ? 1 : (size_t)-1;
+    }
+    if (state == NV_STATE_MIDDLE && !chunk->has_middle)
+        chunk->has_middle = true;
+    if (state != NV_STATE_YOUNG && chunk->is_arena) {
+        nv_pool *pool = nv_pool_of(object);
+        if ((pool->tag & NV_POOL_HAS_STATE) == 0)
+            pool->tag |= NV_POOL_HAS_STATE;
+    }
+}
+
 static inline size_t nv_pool_block_bytes(const nv_pool *pool)
 {
     return (size_t)pool->size_class * NEVE_GRANULE;
@@ -409,15 +444,14 @@ static inline char *nv_pool_base(const nv_pool *pool)
     uintptr_t base = (uintptr_t)pool & ~(uintptr_t)(NV_CHUNK_BYTES - 1);
     return (char *)base + ((size_t)nv_pool_number(pool) << NV_POOL_SHIFT);
 }
-/* The first block of a held list, or NULL. */
-static inline void *nv_pool_held(const nv_pool *pool, unsigned list)
-{
-    unsigned held = pool->held[list];
-    return held == 0 ? NULL : nv_pool_base(pool) + (size_t)(held - 1) * NEVE_GRANULE;
-}
 /* Sets bit i for each carved block i of the pool that is not free. `bits` has
  * room for NV_POOL_BYTES / NEVE_GRANULE bits. */
 #define NV_POOL_BITS_WORDS (NV_POOL_BYTES / NEVE_GRANULE / 64)
+/* The words in use for a pool that has carved so many blocks. */
+static inline unsigned nv_pool_bits_words(const nv_pool *pool)
+{
+    return (pool->carved + 63u) / 64u;
+}
 void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS]);
 void nv_partial_push(neve_heap *heap, nv_pool *pool);
 /* Takes the pool out of neve_heap.touched. */
@@ -445,6 +479,16 @@ static inline bool nv_chunk_is_listed(const neve_heap *heap, const nv_chunk *chu
 }
 /* First free in a pool of an earlier epoch: holds its free blocks back. */
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool);
+static inline bool nv_held_has(const nv_pool *pool, unsigned number)
+{
+    return pool->held != NULL && (pool->held[number / 64] >> (number % 64) & 1) != 0;
+}
+/* `block`, of a pool with held blocks, was freed by its count: the OS page is this
+ * process's own, and the blocks that lie in it as a whole are free from now on. */
+void nv_held_release_page(nv_pool *pool, const void *block);
+/* The pool has become empty: nothing of it is held back. */
+void nv_held_drop(neve_heap *heap, nv_pool *pool);
+void nv_held_destroy(neve_heap *heap);
 /* Frees a raw block without writing to it. */
 void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void *block);
 /* Whether nv_inherited_free_raw has noted the block as free. */

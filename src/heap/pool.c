@@ -93,7 +93,7 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
     if (pool == NULL)
         return NULL;
     pool->free = NULL;
-    memset(pool->held, 0, sizeof pool->held);
+    pool->held = NULL;
     pool->next = pool->prev = NULL;
     pool->tag = heap->tag;
     pool->used = pool->carved = 0;
@@ -229,6 +229,8 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
     else if (offset % nv_pool_block_bytes(pool) != 0 ||
              offset / nv_pool_block_bytes(pool) >= pool->carved)
         nv_corrupt(heap, "freed an address that is not a block's start");
+    else if (nv_held_has(pool, (unsigned)(offset / nv_pool_block_bytes(pool))))
+        nv_corrupt(heap, "freed a block twice");
     else if (((const uintptr_t *)block)[1] == (FREED_MARK ^ (uintptr_t)block)) {
         for (const void *at = pool->free; at != NULL; at = *(void *const *)at)
             if (at == block)
@@ -238,7 +240,7 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
 #endif
 
 /* The pool's tag differs from the heap's: it was inherited through a fork, or
- * holds objects with state bits. */
+ * holds objects with state bits that bits_clear_here leaves to others. */
 static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chunk, nv_pool *pool,
                                                   void *block)
 {
@@ -254,6 +256,8 @@ static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chu
     *(void **)block = head;
     mark_freed(block);
     pool->free = block;
+    if (pool->held != NULL)
+        nv_held_release_page(pool, block);
     if (--pool->used == 0 || head == NULL)
         free_edge(heap, pool);
 }
@@ -270,14 +274,26 @@ static __attribute__((noinline)) bool free_other(neve_heap *heap, nv_chunk *chun
     return true;
 }
 
-/* Whether there is anything to clear (or the bits lie in two words: ask the
- * slow path). Mark bits are set only where state bits are. */
-static inline bool has_bits(const neve_heap *heap, const nv_chunk *chunk, const void *block)
+/* nv_bits_clear for the common cases; false: ask that function. Mark bits are set
+ * only where state bits are. */
+static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void *block)
 {
     unsigned granule = nv_granule(block);
-    const nv_state_word *word = &chunk->state[granule / 64];
     unsigned shift = granule % 64;
-    return (((word->lo | word->hi) >> shift) & heap->object_starts) != 0 || shift > 60;
+    if (NEVE_UNLIKELY(shift > 60)) /* the bits may lie in two words */
+        return false;
+    nv_state_word *word = &chunk->state[granule / 64];
+    uint64_t bits = (uint64_t)heap->object_starts << shift;
+    if (((word->lo | word->hi) & bits) == 0)
+        return true;
+    if (NEVE_UNLIKELY(heap->marking))
+        return false;
+    /* One object begins in a block. */
+    NV_ASSERT(__builtin_popcountll((word->lo | word->hi) & bits) == 1);
+    heap->old_objects -= (word->hi & bits) != 0;
+    word->lo &= ~bits;
+    word->hi &= ~bits;
+    return true;
 }
 
 static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, void *block)
@@ -290,10 +306,8 @@ static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, vo
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
-    /* A pool that holds objects with state bits is common, a block with such
-     * bits is not: most objects die young. */
     if (pool->tag != heap->tag &&
-        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || has_bits(heap, chunk, block))) {
+        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || !bits_clear_here(heap, chunk, block))) {
         free_tagged(heap, chunk, pool, block);
         return true;
     }
@@ -371,11 +385,10 @@ void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
     if (pool->carved % 64 != 0)
         bits[pool->carved / 64] = ((uint64_t)1 << (pool->carved % 64)) - 1;
     uint32_t inverse = nv_block_inverse(bytes);
-    for (unsigned l = 0; l <= NV_HELD_LISTS; l++) {
-        const void *first = l < NV_HELD_LISTS ? nv_pool_held(pool, l) : pool->free;
-        for (const void *at = first; at != NULL; at = *(void *const *)at) {
-            unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
-            bits[number / 64] &= ~((uint64_t)1 << (number % 64));
-        }
+    for (const void *at = pool->free; at != NULL; at = *(void *const *)at) {
+        unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
+        bits[number / 64] &= ~((uint64_t)1 << (number % 64));
     }
+    for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++)
+        bits[w] &= ~pool->held[w];
 }
