@@ -23,7 +23,10 @@
  * Thread state: all functions run in the thread that called the collector,
  * with the heap's lock held, and the mutator stopped, but for `condemn`,
  * `finalize`, `clear_weakrefs`, `clear`, `release` and `report_uncollectable`: these run the mutator's code, which
- * may do anything except run a nested collection (it is refused).
+ * may do anything except run a nested collection (it is refused). In the snapshot mode
+ * `visit_roots`, `mark` and `traverse` also run in a child process, on a copy of the
+ * memory, where the other threads are not and the locks that they held are never
+ * released.
  */
 #ifndef NEVE_HOST_H
 #define NEVE_HOST_H
