@@ -206,7 +206,7 @@ struct neve_collector {
     uint32_t verify_flags; /* and its flags so far */
     size_t verify_alive;   /* candidates rescued so far */
     size_t verify_open;    /* to be rescued until it is certain that all are alive */
-    bool map_is_live;    /* the map tells exactly the condemned: for is_condemned */
+    bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
     size_t mark_depth, mark_room;     /* entries; how many there may be just now */

@@ -357,9 +357,8 @@ bool neve_heap_try_free(neve_heap *heap, void *block)
     return free_here(heap, block) || free_otherwise(heap, block);
 }
 
-static __attribute__((noinline)) void free_or_otherwise(neve_heap *heap, void *block,
-                                                        void (*otherwise)(void *, void *),
-                                                        void *ctx)
+static __attribute__((noinline)) void
+free_or_otherwise(neve_heap *heap, void *block, void (*otherwise)(void *, void *), void *ctx)
 {
     if (!free_otherwise(heap, block))
         otherwise(ctx, block);

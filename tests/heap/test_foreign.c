@@ -109,8 +109,7 @@ static void another_allocator_serves_the_rest(void **state)
     /* What the heap has it gives, whatever the size; what it owns it frees. */
     static const size_t sizes[] = {0, 1, 48, NEVE_SMALL_MAX, NEVE_SMALL_MAX + 1};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        void *block =
-            neve_heap_alloc_or(heap, NEVE_DOMAIN_OBJECT, sizes[i], alloc_elsewhere, NULL);
+        void *block = neve_heap_alloc_or(heap, NEVE_DOMAIN_OBJECT, sizes[i], alloc_elsewhere, NULL);
         assert_true(neve_heap_owns(heap, block));
         neve_heap_free_or(heap, block, free_elsewhere, others);
         assert_false(neve_heap_owns(heap, block) && sizes[i] > NEVE_SMALL_MAX);
@@ -124,8 +123,8 @@ static void another_allocator_serves_the_rest(void **state)
     neve_heap_free_or(heap, others + 16, free_elsewhere, others);
     assert_ptr_equal(last_freed, others + 16);
     if (neve_heap_fail_alloc_at(heap, 1) == NEVE_OK) {
-        assert_ptr_equal(
-            neve_heap_alloc_or(heap, NEVE_DOMAIN_RAW, 40, alloc_elsewhere, others), others);
+        assert_ptr_equal(neve_heap_alloc_or(heap, NEVE_DOMAIN_RAW, 40, alloc_elsewhere, others),
+                         others);
         assert_ptr_equal(last_size, others + 40);
     }
     assert_heap_sound(heap);
