@@ -66,6 +66,7 @@ typedef struct neve_edges {
     void *const *items;
     size_t count;
     size_t stride;
+    void *also; /* one more, or NULL */
 } neve_edges;
 
 /* For neve_host.mark: an object is marked by marking what it refers to. */
@@ -162,8 +163,8 @@ typedef struct neve_host {
      * looks at another. `n` is at most NEVE_MARK_BATCH. NULL: the collector
      * calls `traverse` for each. */
     void (*mark)(void *ctx, void *const *objects, size_t n, neve_marker *marker);
-    /* For each object: the array that holds all that `traverse` would report,
-     * or a stride of 0 where there is no such array. `n` is at most
+    /* For each object: the array that holds all that `traverse` would report, but
+     * for one reference maybe, or a stride of 0 where there is no such array. `n` is at most
      * NEVE_MARK_BATCH. NULL: the collector calls `traverse` for each. */
     void (*edges)(void *ctx, void *const *objects, size_t n, neve_edges *edges);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */

@@ -26,12 +26,12 @@ static bool array_of(PyObject *object, neve_edges *edges)
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyList_Type) {
         *edges = (neve_edges){(void *const *)((PyListObject *)object)->ob_item,
-                              (size_t)Py_SIZE(object), 1};
+                              (size_t)Py_SIZE(object), 1, NULL};
         return true;
     }
     if (type == &PyTuple_Type) {
         *edges = (neve_edges){(void *const *)((PyTupleObject *)object)->ob_item,
-                              (size_t)Py_SIZE(object), 1};
+                              (size_t)Py_SIZE(object), 1, NULL};
         return true;
     }
     if (type == &PyDict_Type) {
@@ -40,12 +40,13 @@ static bool array_of(PyObject *object, neve_edges *edges)
             return false;
         edges->items = span.items;
         edges->count = span.count;
+        edges->also = NULL;
         return true;
     }
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
         const PySetObject *set = (const PySetObject *)object;
         *edges = (neve_edges){(void *const *)&set->table->key, (size_t)set->mask + 1,
-                              sizeof(setentry) / sizeof(void *)};
+                              sizeof(setentry) / sizeof(void *), NULL};
         return true;
     }
     return false;
@@ -92,12 +93,12 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
     *cursor = end < edges.count ? end : 0;
 }
 
-/* What host_traverse would visit, where that is one array. */
+/* What host_traverse would visit, where that is one array and one more at most. */
 static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges)
 {
     (void)ctx;
     for (size_t i = 0; i < n; i++)
-        if (!array_of(objects[i], &edges[i]))
+        if (!array_of(objects[i], &edges[i]) && !nvpy_compat_instance_edges(objects[i], &edges[i]))
             edges[i].stride = 0;
 }
 

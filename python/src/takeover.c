@@ -299,6 +299,7 @@ bool nvpy_takeover_install(void)
     PyObject *function = gc_module == NULL ? NULL : PyCFunction_New(&on_collection_def, NULL);
     Py_XDECREF(gc_module); /* sys.modules keeps it */
     PyObject *list = function == NULL ? NULL : PyList_New(1);
+    nvpy_compat_learn_instances();
     if (list == NULL || !register_at_exit()) {
         Py_XDECREF(function);
         Py_XDECREF(list);

@@ -105,7 +105,11 @@ static bool visit_piece(neve_collector *c, void *object, neve_visit_fn visit)
         if (edges.items[i * edges.stride] != NULL)
             visit(edges.items[i * edges.stride], c);
     cycle->cursor = end < edges.count ? end : 0;
-    return cycle->cursor == 0;
+    if (cycle->cursor != 0)
+        return false;
+    if (edges.also != NULL)
+        visit(edges.also, c);
+    return true;
 }
 
 /* ---- gc_refs of the suspects ---- */

@@ -6,6 +6,7 @@
  *
  *   compat.c             which interpreters are refused; small differences
  *   compat_containers.c  tuples and dicts: untracking, values
+ *   compat_instances.c   instances of classes written in Python
  *   compat_frames.c      frames: what they hold, hiding and showing them
  *   compat_immortal.c    counts that are never written, caches, hidden references
  *   compat_memory.c      stacked allocators, and who shares the GIL
@@ -166,6 +167,14 @@ void nvpy_compat_untrack_dict(PyObject *dict);
  * pointers that lie `stride` pointers apart; some may be NULL. False for other
  * dicts. */
 bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
+
+/* ---- compat_instances.c ---- */
+
+/* Finds out what the next function has to know; leaves no exception. */
+void nvpy_compat_learn_instances(void);
+/* What the traversal of an instance of a class that is written in Python reports.
+ * False for other objects, and for instances that are not simple enough. */
+bool nvpy_compat_instance_edges(PyObject *object, neve_edges *edges);
 
 /* ---- compat_frames.c ---- */
 
