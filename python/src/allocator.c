@@ -60,6 +60,21 @@ static void set_direct(void)
         allocator.serves && !allocator.asks && !allocator.probes ? NEVE_SMALL_MAX : 0;
 }
 
+/* What the previous allocator gave out, or takes back, in bytes that matter. */
+static inline void *note_large(void *block, size_t size)
+{
+    if (size >= NVPY_LARGE_BYTES && block != NULL &&
+        (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        nvpy_large_note(block, size);
+    return block;
+}
+
+static inline void forget_large(const void *block)
+{
+    if (nvpy_large_count != 0 && (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        nvpy_large_forget(block);
+}
+
 /* Whatever the fast path does not serve. */
 static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served which, size_t size)
 {
@@ -72,7 +87,7 @@ static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served 
             return block;
     }
     const PyMemAllocatorEx *previous = &allocator.previous[which];
-    return previous->malloc(previous->ctx, size);
+    return note_large(previous->malloc(previous->ctx, size), size);
 }
 
 static inline void *malloc_in(neve_heap *heap, served which, size_t size)
@@ -96,7 +111,7 @@ static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_
     if (bytes > NEVE_SMALL_MAX) {
         /* The system knows which of its pages are zero. */
         const PyMemAllocatorEx *previous = &allocator.previous[which];
-        return previous->calloc(previous->ctx, count, size);
+        return note_large(previous->calloc(previous->ctx, count, size), bytes);
     }
     void *block = malloc_in(heap, which, bytes);
     return block == NULL ? NULL : memset(block, 0, bytes);
@@ -107,9 +122,13 @@ static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served w
 {
     const PyMemAllocatorEx *previous = &allocator.previous[which];
     void *moved = previous->realloc(previous->ctx, block, size);
-    if (moved != NULL && moved != block)
+    if (moved == NULL)
+        return NULL;
+    if (moved != block)
         neve_heap_try_free(heap, block); /* not ours: only forgets its bits */
-    return moved;
+    if (moved != block || size < NVPY_LARGE_BYTES)
+        forget_large(block);
+    return note_large(moved, size);
 }
 
 static __attribute__((noinline)) void *realloc_moving(neve_heap *heap, served which, void *block,
@@ -136,6 +155,12 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
     return realloc_moving(heap, which, block, old, size);
 }
 
+static __attribute__((noinline)) void free_foreign(served which, void *block)
+{
+    forget_large(block);
+    allocator.previous[which].free(allocator.previous[which].ctx, block);
+}
+
 /* flatten: the heap's fast paths become part of these functions, which CPython
  * calls through pointers millions of times in a second. */
 #define HOOK __attribute__((flatten))
@@ -156,7 +181,7 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
     static HOOK void name##_free(void *heap, void *block)                                          \
     {                                                                                              \
         if (NEVE_UNLIKELY(!neve_heap_try_free(heap, block)))                                       \
-            allocator.previous[which].free(allocator.previous[which].ctx, block);                  \
+            free_foreign(which, block);                                                            \
     }
 
 DEFINE_HOOKS(object, OBJECT)

@@ -46,6 +46,7 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
 #else
     c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
 #endif
+    nv_pace_start(c);
     c->cycle.filter_above = c->is_stressed ? 0 : NV_FILTER_ABOVE;
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
@@ -342,8 +343,9 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
 
 void neve_collector_count_alloc(neve_collector *c)
 {
-    if (NEVE_UNLIKELY(++c->counts[0] > c->thresholds[0]) && c->thresholds[0] != 0 &&
-        c->is_enabled && !c->is_collecting)
+    if (NEVE_UNLIKELY((++c->counts[0] > c->thresholds[0]) |
+                      (c->heap->large_bytes >= c->cycle.large_alarm)) &&
+        c->thresholds[0] != 0 && c->is_enabled && !c->is_collecting)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
 }
 
@@ -370,7 +372,7 @@ void neve_collector_safepoint(neve_collector *c)
         collect_and_record(c, 2, false, NULL);
         return;
     }
-    if (c->counts[0] <= c->thresholds[0])
+    if (c->counts[0] <= c->thresholds[0] && c->heap->large_bytes < c->cycle.large_alarm)
         return; /* enough was freed since the event was set */
     int generation = 0;
     for (int i = NEVE_GENERATIONS - 1; i > 0; i--) {
@@ -443,6 +445,7 @@ neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
         return NEVE_EINVAL;
     neve_collector_drain(c);
     c->mode = mode;
+    nv_pace_start(c);
     return NEVE_OK;
 }
 
