@@ -15,7 +15,8 @@ refusing an interpreter that no extension was built for.  All work is done by th
 
 Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the package is installed),
 ``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``), ``NEVE_TIMER_MS`` (of
-``timer_ms``), ``NEVE_GC_STRESS=1`` (testing: collect as often as possible).
+``timer_ms``), ``NEVE_GC_STRESS=1`` (testing: collect as often as possible), ``NEVE_PREFORK`` (with
+``NEVE=1`` and ``python -m neve``: call :func:`prefork` before the workers of a server are forked).
 """
 
 # This file must parse, and stay cheap to import, on any Python: it is what tells the users of a
@@ -23,11 +24,11 @@ Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the pac
 import os as _os
 import sys as _sys
 
-__all__ = ["install", "uninstall", "is_installed", "step", "stats", "freeze", "unfreeze"]
+__all__ = ["install", "uninstall", "is_installed", "step", "stats", "freeze", "unfreeze",
+           "refreeze", "prefork"]
 
 #: The collectors that exist, and the one that nobody has to choose.
-_MODES = ("generational", "incremental")
-_PLANNED_MODES = ("snapshot",)
+_MODES = ("generational", "incremental", "snapshot")
 _DEFAULT_MODE = "generational"
 _DEFAULT_PAUSE_US = 500
 _MAX_PAUSE_US = 60 * 1000 * 1000
@@ -108,9 +109,6 @@ def _chosen_mode(mode):
         source = "NEVE_MODE: "
     if mode in _MODES:
         return mode
-    if mode in _PLANNED_MODES:
-        raise ValueError("%smode '%s' is not built yet: choose %s"
-                         % (source, mode, " or ".join(_MODES)))
     raise ValueError("%sunknown mode %r: choose %s" % (source, mode, " or ".join(_MODES)))
 
 
@@ -160,9 +158,12 @@ def install(mode=None, pause_us=None, timer_ms=None):
     generations by the thresholds of :func:`gc.get_threshold`, as the interpreter's own collector
     does; its pauses are as long as its generations are large.  ``"incremental"`` collects the old
     generation in slices of about ``pause_us`` microseconds (default 500), one after each collection
-    of the young one, and more when the program calls :func:`step`.  ``timer_ms`` has it go on
-    while nothing is allocated: whenever no slice has run for so many milliseconds, the main thread
-    runs one; 0 (the default) is never.  The generational collector takes no notice of the two.
+    of the young one, and more when the program calls :func:`step`.  ``"snapshot"`` is the same,
+    but a child process looks for what is unreachable, on a copy of the memory: for large heaps on
+    machines with idle cores; the program stands still while the system makes the child, longer the
+    more memory it has.  ``timer_ms`` has both go on while nothing is allocated: whenever no slice
+    has run for so many milliseconds, the main thread runs one; 0 (the default) is never.  The
+    generational collector takes no notice of the two.
 
     Objects that exist already stay where they are and are collected by Neve from now on.
     Installing again with the same settings does nothing; to change them, call :func:`uninstall`
@@ -204,11 +205,13 @@ def _require_installed():
 
 
 def step(budget_us=None):
-    """Go on with the incremental cycle for about ``budget_us`` microseconds (default: the
-    ``pause_us`` of :func:`install`), or begin one if there may be something to find.
+    """Go on with the cycle of the incremental or the snapshot mode for about ``budget_us``
+    microseconds (default: the ``pause_us`` of :func:`install`), or begin one if there may be
+    something to find.
 
-    Call it in idle time, between two requests for example.  Returns whether there is more to do:
-    always false in the other modes, and in a finalizer or a callback that the collector called.
+    Call it in idle time, between two requests for example.  Returns whether there is more to do,
+    now, or later when a snapshot's child has ended, for which it does not wait:
+    always false in the generational mode, and in a finalizer or a callback that the collector called.
     Runs whether or not automatic collection is enabled, as :func:`gc.collect` does.
 
     Raises ``ValueError`` or ``TypeError`` for a budget that cannot be, ``RuntimeError`` if Neve is
@@ -229,7 +232,13 @@ def stats():
     permanent generation); ``long_lived_total``, ``long_lived_pending``; ``failed`` (collections
     given up for want of memory); ``pause_p50_ns``, ``pause_p99_ns`` (to within 12.5%),
     ``pause_max_ns``, ``pause_total_ns``; ``timer``, with ``is_running`` and ``slices`` (that ran
-    because the timer asked for them); and ``cycle``, what the incremental mode did: ``cycles``
+    because the timer asked for them); ``snapshot``, what the snapshot mode did besides: ``begun``
+    (children, or attempts to make one), ``taken`` (whose findings were used), and why others were
+    not, so that marking went on in slices: ``refused`` (by the system), ``died``, ``late``,
+    ``forked`` (this process is the child of a fork, the snapshot was its parent's), ``abandoned``
+    (by a full collection, a freeze, an end); ``fork_ns`` and ``longest_fork_ns`` (for which the
+    program stood still for children to be made), ``child_ns`` (their processor time); and
+    ``cycle``, what the cycles did: ``cycles``
     (that came to their end), ``abandoned`` (by a full collection, a freeze, a fork), ``slices``,
     ``late_slices`` (that were given more than ``pause_us``, to keep memory bounded), ``time_ns``,
     ``longest_slice_ns``, ``collected``, ``suspects`` and ``false_suspects`` (of the last cycle: not
@@ -240,7 +249,9 @@ def stats():
     ``pools_cached``, ``cached_bytes`` (kept for the next allocations), ``returned_bytes`` (given
     back to the system so far), ``side_table_bytes`` (the collector's own tables), and what
     glibc's malloc, which serves larger blocks and everybody else, has in use and keeps:
-    ``malloc_bytes``, ``malloc_cached_bytes``.  Times are in nanoseconds.  The numbers of old and of frozen objects
+    ``malloc_bytes``, ``malloc_cached_bytes``.  ``"prefork"`` holds ``runs`` and ``skipped`` (calls
+    of :func:`prefork` that did their work, and that had nothing to do), ``immortal`` and ``mortal``
+    (objects, of the last report).  Times are in nanoseconds.  The numbers of old and of frozen objects
     may include some hundreds that the interpreter keeps on its free lists, or has stopped
     tracking, until the next full collection; ``gc.get_freeze_count()`` and ``gc.get_objects()``
     are exact.
@@ -249,25 +260,84 @@ def stats():
     ``RuntimeError`` if Neve is not installed.
     """
     _require_installed()
-    return _neve.stats()
+    figures = _neve.stats()
+    # Not imported here: that would make what is being counted.
+    prefork_module = _sys.modules.get(__name__ + "._prefork")
+    figures["prefork"] = (prefork_module.stats() if prefork_module is not None else
+                          {"runs": 0, "skipped": 0, "immortal": 0, "mortal": 0})
+    return figures
 
 
-def freeze():
+def freeze(immortal=False):
     """Move all objects into the permanent generation, which is never collected: :func:`gc.freeze`.
 
-    Meant for the moment before a program forks its workers.  Raises ``RuntimeError`` if Neve is not
-    installed.
+    Meant for the moment before a program forks its workers.  Called again later, it adds what has
+    been made since.
+
+    With ``immortal=True``, on CPython 3.12 and later, what hangs on the permanent generation gets
+    immortal reference counts, which are never written, not even by those who read the objects:
+    strings, code objects, constants and the keys of dicts included; and what readers would fill in
+    lazily (hashes, versions of types) is filled in.  **That is for good**: immortal objects are
+    never freed.  What has something to do when it dies stays mortal, with all that refers to it
+    up to the next module or class, and with what only it refers to: objects with finalizers, files,
+    sockets, generators and coroutines, exported buffers, referents of weak references with a
+    callback, objects of unknown C types; by themselves, locks and iterators.  When the
+    interpreter exits, their finalizers are run, before modules are taken apart.  On CPython 3.11
+    there is a ``RuntimeWarning``: counts will still be written.
+
+    Returns a report, a new dictionary: ``frozen`` (tracked objects in the permanent generation),
+    ``immortal`` (objects made immortal so far, strings and the like included), ``mortal`` (how
+    many objects stay mortal, by reason), ``writes_counts`` (whether reading the heap still
+    writes to it).
+
+    Raises ``RuntimeError`` if Neve is not installed, and in a finalizer or a callback that the
+    collector called; ``MemoryError``.
     """
     _require_installed()
-    import gc
-    gc.freeze()
+    from . import _prefork
+    if immortal and not _prefork.HAS_IMMORTALS:
+        _prefork.warn_of_counts(2)
+    return _prefork.freeze(bool(immortal))
 
 
 def unfreeze():
     """Move the permanent generation back into the old one: :func:`gc.unfreeze`.
 
-    Raises ``RuntimeError`` if Neve is not installed.
+    Objects that are immortal stay so.  Raises ``RuntimeError`` if Neve is not installed.
     """
     _require_installed()
     import gc
     gc.unfreeze()
+
+
+def refreeze():
+    """Unfreeze, collect everything, and freeze again, as :func:`freeze` or :func:`prefork` last
+    did: for the rare reclaim of what has died in the permanent generation.  Immortal objects stay.
+
+    Costs a full collection over all that was frozen.  Returns and raises what :func:`freeze` does.
+    """
+    _require_installed()
+    import gc
+    from . import _prefork
+    gc.unfreeze()
+    gc.collect()
+    return _prefork.freeze(_prefork.State.is_immortal)
+
+
+def prefork():
+    """Get this process ready for forking workers, right before it does: collect, freeze the heap,
+    make it immortal (CPython 3.12 and later), and pace the collector for what the workers will add.
+
+    Call it as often as you like, before each fork for example: the work is done the first time,
+    and again once the heap has grown by a quarter.  Everything that :func:`freeze` says of
+    ``immortal=True`` holds; on CPython 3.11 the report alone says that counts will still be
+    written.
+
+    Returns the report of :func:`freeze`, with ``is_new``: whether anything was done this time.
+    ``NEVE_PREFORK`` has it called where the program cannot be changed (docs/prefork.md).
+
+    Raises what :func:`freeze` does.
+    """
+    _require_installed()
+    from . import _prefork
+    return _prefork.prefork()

@@ -26,6 +26,18 @@ class CycleStats(TypedDict):
     largest_group: int
     is_running: bool
 
+class SnapshotStats(TypedDict):
+    begun: int
+    taken: int
+    refused: int
+    died: int
+    late: int
+    forked: int
+    abandoned: int
+    fork_ns: int
+    longest_fork_ns: int
+    child_ns: int
+
 class TimerStats(TypedDict):
     is_running: bool
     slices: int
@@ -33,6 +45,7 @@ class TimerStats(TypedDict):
 class CollectorStats(TypedDict):
     generations: list[GenerationStats]
     cycle: CycleStats
+    snapshot: SnapshotStats
     timer: TimerStats
     frozen: int
     long_lived_total: int
@@ -57,13 +70,29 @@ class HeapStats(TypedDict):
     malloc_bytes: int
     malloc_cached_bytes: int
 
+class PreforkStats(TypedDict):
+    runs: int
+    skipped: int
+    immortal: int
+    mortal: int
+
 class Stats(TypedDict):
     mode: str
     collector: CollectorStats
     heap: HeapStats
+    prefork: PreforkStats
+
+class FreezeReport(TypedDict):
+    frozen: int
+    immortal: int
+    mortal: dict[str, int]
+    writes_counts: bool
+
+class PreforkReport(FreezeReport):
+    is_new: bool
 
 def install(
-    mode: Literal["generational", "incremental"] | None = None,
+    mode: Literal["generational", "incremental", "snapshot"] | None = None,
     pause_us: int | None = None,
     timer_ms: int | None = None,
 ) -> None: ...
@@ -71,5 +100,7 @@ def uninstall() -> None: ...
 def is_installed() -> bool: ...
 def step(budget_us: int | None = None) -> bool: ...
 def stats() -> Stats: ...
-def freeze() -> None: ...
+def freeze(immortal: bool = False) -> FreezeReport: ...
 def unfreeze() -> None: ...
+def refreeze() -> FreezeReport: ...
+def prefork() -> PreforkReport: ...

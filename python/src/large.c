@@ -7,6 +7,9 @@
  * any case, are noted in a hash table by address, with linear probing. A block that could
  * not be noted, for want of memory, is not counted.
  *
+ * The child of a fork begins anew, with an empty table: what matters is growth, and the
+ * inherited pages of the table are not to be written.
+ *
  * Under the GIL of the interpreter that Neve is installed in; what other interpreters
  * allocate is not counted (allocator.c asks).
  */
@@ -97,6 +100,16 @@ void nvpy_large_forget(const void *block)
         }
     }
     large.slots[hole] = (noted){NULL, 0};
+}
+
+void nvpy_large_after_fork_child(void)
+{
+    large.slots = NULL; /* shared with the parent, and not to be written */
+    large.capacity = 0;
+    nvpy_large_count = 0;
+    size_t left = large.alarm == SIZE_MAX ? SIZE_MAX : large.alarm - large.bytes;
+    large.bytes = 0;
+    nvpy_large_set_alarm(left);
 }
 
 size_t nvpy_large_bytes(void)

@@ -11,7 +11,11 @@
  *   takeover.c   the interpreter's own collections become ours
  *   methods.c    replaces functions of built-in modules
  *   gcmodule.c   the functions of the gc module that look at the lists
+ *   immortal.c   makes the frozen heap immortal; what that leaves for the exit
+ *   object_*.c   the graph that it looks at, and what speaks against it
+ *   prefork.c    forks that no Python code sees; the 25% rule after a freeze
  *   sysmodule.c  those of sys that say how much memory is allocated
+ *   exec.c       those of os that run another program in this process
  *   timer.c      asks for slices while nothing is allocated
  *   run.c        runs programs for `python -m neve`
  *   compat/      what differs between versions
@@ -54,6 +58,8 @@ typedef struct nvpy_state {
     bool is_leaving;       /* the interpreter has begun to exit */
     int threshold;         /* what NEVE_GC_STRESS replaced; 0: it did not */
     uint32_t pause_us;     /* what a slice aims at */
+    bool thaws_at_exit;    /* neve.freeze() was called */
+    size_t immortals;      /* objects made immortal so far */
     uint64_t slices;       /* of the incremental cycle, so far; atomic: the timer reads it */
 
     neve_histogram pauses;
@@ -85,6 +91,7 @@ void nvpy_large_note(void *block, size_t size);
 /* Any block may be given. */
 void nvpy_large_forget(const void *block);
 size_t nvpy_large_bytes(void);
+void nvpy_large_after_fork_child(void);
 /* After so many bytes more, net, nvpy_takeover_look is called; SIZE_MAX: never. */
 void nvpy_large_set_alarm(size_t left);
 
@@ -116,6 +123,10 @@ void nvpy_list_merge_front(PyGC_Head *from, PyGC_Head *to);
  * and back: afterwards CPython's own collector can work again. */
 void nvpy_lists_adopt(void);
 void nvpy_lists_give_back(void);
+/* The same when the interpreter exits: what neve.freeze() froze is old again, so that
+ * the interpreter's last collections find it. (What gc.freeze() froze they do not find, as
+ * on stock.) */
+void nvpy_lists_give_back_at_exit(void);
 
 /* ---- takeover.c ---- */
 
@@ -142,6 +153,22 @@ void nvpy_timer_note_slice(void);
 /* A new dictionary, or NULL with an exception set. */
 PyObject *nvpy_timer_stats(void);
 
+/* ---- immortal.c ---- */
+
+/* Method: makes what hangs on the permanent generation immortal. Returns a dictionary
+ * {"immortal": how many there are by now, "mortal": {reason: count}}. */
+PyObject *nvpy_immortal_make(PyObject *self, PyObject *unused);
+/* Method: the permanent generation is not lost to the interpreter's exit. */
+PyObject *nvpy_immortal_note_freeze(PyObject *self, PyObject *unused);
+/* Runs the finalizers of what only immortal objects keep alive; when the interpreter
+ * exits, before it takes its modules apart. */
+void nvpy_immortal_finalize(void);
+
+/* ---- prefork.c; methods ---- */
+
+PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function);
+PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused);
+
 /* ---- methods.c ---- */
 
 #define NVPY_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
@@ -161,10 +188,12 @@ bool nvpy_is_ours(void);
 bool nvpy_methods_replace(const char *module_name, nvpy_method *methods, size_t n);
 void nvpy_methods_restore(nvpy_method *methods, size_t n);
 
-/* ---- gcmodule.c, sysmodule.c ---- */
+/* ---- gcmodule.c, sysmodule.c, exec.c ---- */
 bool nvpy_gcmodule_install(void); /* false with an exception set */
 void nvpy_gcmodule_leave(void);
 bool nvpy_sysmodule_install(void); /* false with an exception set */
 void nvpy_sysmodule_leave(void);
+void nvpy_exec_install(void);
+void nvpy_exec_leave(void);
 
 #endif

@@ -80,14 +80,13 @@ static void print_stop(const neve_collection *collection)
                        seconds);
 }
 
-/* In the incremental mode cycles collect the old generation: the interpreter's 25%
- * rule shall never find that a full collection is due, so that whoever asks for one
- * means it. */
+/* Where cycles collect the old generation, the interpreter's 25% rule shall never
+ * find that a full collection is due, so that whoever asks for one means it. */
 #define NEVER_DUE (PY_SSIZE_T_MAX / 2)
 
 static void set_long_lived(struct _gc_runtime_state *gc, size_t total, size_t pending)
 {
-    bool in_slices = neve_collector_mode(nvpy.collector) == NEVE_MODE_INCREMENTAL;
+    bool in_slices = neve_mode_has_cycles(neve_collector_mode(nvpy.collector));
     gc->long_lived_total = in_slices ? NEVER_DUE : (Py_ssize_t)total;
     gc->long_lived_pending = in_slices ? 0 : (Py_ssize_t)pending;
 }
@@ -96,7 +95,7 @@ void nvpy_takeover_set_mode(neve_mode mode)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
     size_t total, pending;
-    if (neve_collector_mode(nvpy.collector) != NEVE_MODE_INCREMENTAL)
+    if (!neve_mode_has_cycles(neve_collector_mode(nvpy.collector)))
         neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
                                       (size_t)gc->long_lived_pending);
     (void)neve_collector_set_mode(nvpy.collector, mode);
@@ -118,7 +117,7 @@ static void add_cycle_results(const neve_collection *collection)
 static void run_collection(int generation, PyObject *info)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
-    bool in_slices = neve_collector_mode(nvpy.collector) == NEVE_MODE_INCREMENTAL;
+    bool in_slices = neve_mode_has_cycles(neve_collector_mode(nvpy.collector));
     if (!in_slices)
         neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
                                       (size_t)gc->long_lived_pending);
@@ -241,8 +240,10 @@ static PyObject *on_collection(PyObject *self, PyObject *const *arguments, Py_ss
         unhide();
         run_collection(generation, info);
         call_program(phase, info);
-        if (nvpy_compat_is_finalizing() && generation == NUM_GENERATIONS - 1)
+        if (nvpy_compat_is_finalizing() && generation == NUM_GENERATIONS - 1) {
+            nvpy_immortal_finalize();
             nvpy_takeover_leave();
+        }
     }
     Py_RETURN_NONE;
 }
@@ -260,8 +261,10 @@ static PyObject *at_exit(PyObject *self, PyObject *unused)
     nvpy.is_leaving = true;
     /* With the collector enabled, the interpreter collects once more before it
      * takes its modules apart, and we leave after that (see on_collection). */
-    if (nvpy.interp != NULL && !PyGC_IsEnabled())
+    if (nvpy.interp != NULL && !PyGC_IsEnabled()) {
+        nvpy_immortal_finalize();
         nvpy_takeover_leave();
+    }
     Py_RETURN_NONE;
 }
 
@@ -333,7 +336,11 @@ void nvpy_takeover_leave(void)
     nvpy_takeover_set_mode(NEVE_MODE_GENERATIONAL); /* drains, and undoes NEVER_DUE */
     nvpy_gcmodule_leave();
     nvpy_sysmodule_leave();
-    nvpy_lists_give_back();
+    nvpy_exec_leave();
+    if (nvpy.is_leaving)
+        nvpy_lists_give_back_at_exit();
+    else
+        nvpy_lists_give_back();
     if (gc->collecting) {
         /* The interpreter is walking our list, and would go on with the
          * program's if it found that in its place: it is left empty there. No

@@ -38,8 +38,8 @@
 /* Of a pause, at most so much is for a young collection. */
 #define YOUNG_PART(pause) ((pause) / 4 * 3)
 #define GATHER_MIN 256
-/* The young generation is taken as a whole up to this, if its threshold is no larger,
- * however slow the machine is just now. */
+/* The young generation is taken as a whole up to this, however slow the machine is
+ * just now: a program that has lowered the threshold waits for its garbage. */
 #define YOUNG_WHOLE 4096
 /* A cycle goes on, this slowly, where nothing gets old. */
 #define CRAWL_NS 20000
@@ -220,10 +220,7 @@ int nv_pace_generation(neve_collector *c, int generation)
 {
     nv_cycle *cycle = &c->cycle;
     size_t most = candidates_in(c, YOUNG_PART(pause_ns(c)));
-    size_t whole = 2 * (size_t)c->thresholds[0];
-    if (whole > YOUNG_WHOLE)
-        whole = YOUNG_WHOLE;
-    c->gather_limit = most > whole ? most : whole;
+    c->gather_limit = most > YOUNG_WHOLE ? most : YOUNG_WHOLE;
     if (cycle->low > c->heap->old_objects || cycle->low == 0)
         cycle->low = c->heap->old_objects;
     look_at_bytes(c);
@@ -387,6 +384,7 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
         cycle->futile++;
     cycle->reachable_before = cycle->reachable;
     cycle->reachable = cycle->population > dead ? cycle->population - dead : 0;
-    if (cycle->population > GATHER_MIN && cycle->spent_ns > 0)
+    /* (Where a child has marked, nothing is learned of what marking takes.) */
+    if (cycle->population > GATHER_MIN && cycle->spent_ns > 0 && !cycle->is_snapshot)
         cycle->ns_per_object = cycle->spent_ns * 16 / cycle->population;
 }

@@ -7,6 +7,7 @@
  *   compat.c             which interpreters are refused; small differences
  *   compat_containers.c  tuples and dicts: untracking, values
  *   compat_frames.c      frames: what they hold, hiding and showing them
+ *   compat_immortal.c    counts that are never written, caches, hidden references
  *   compat_memory.c      stacked allocators, and who shares the GIL
  *   compat_roots.c       what is certainly alive
  *   compat_run.c         running what follows the option -c
@@ -194,6 +195,23 @@ typedef struct nvpy_hidden_frames {
 } nvpy_hidden_frames;
 nvpy_hidden_frames nvpy_compat_frames_hide(void);
 void nvpy_compat_frames_show(const nvpy_hidden_frames *hidden);
+
+/* ---- compat_immortal.c ---- */
+
+/* Whether this version has immortal objects (3.12); to be called before the others. */
+bool nvpy_compat_prepare_immortals(void);
+/* The count is never written from now on, nor the object ever freed. */
+void nvpy_compat_make_immortal(PyObject *object);
+bool nvpy_compat_is_immortal(PyObject *object);
+/* Fills what readers would fill and so write: hashes, the version of a type. For an
+ * object that is to be immortal: the keys that a type's instances share get an immortal
+ * count of their own. Runs no Python code. */
+void nvpy_compat_fill_caches(PyObject *object);
+/* Visits what an object refers to and its traversal leaves out, for it can be in no
+ * cycle: keys of dicts, the parts of code objects, names. */
+void nvpy_compat_visit_hidden(PyObject *object, neve_visit_fn visit, void *arg);
+/* Whether it is a generator or coroutine that is being executed. */
+bool nvpy_compat_is_running(PyObject *generator);
 
 /* ---- compat_run.c ---- */
 

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What neve.prefork() needs of the C side: to see forks that C code makes
+ * (uWSGI's), and the pacing of the processes after a freeze. Everything else is
+ * in neve/_prefork.py.
+ */
+#include "neve_python.h"
+
+#include <pthread.h>
+
+/* ---- forks of C code ---- */
+
+static PyObject *watcher; /* to be called before a fork; NULL: nobody */
+
+static void before_fork(void)
+{
+    /* A thread that does not hold the GIL cannot be helped: its fork goes on as it is. */
+    if (watcher == NULL || nvpy.interp == NULL || !PyGILState_Check() || !nvpy_is_ours() ||
+        nvpy_gc(nvpy.interp)->collecting)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *result = PyObject_CallNoArgs(watcher);
+    if (result == NULL)
+        PyErr_WriteUnraisable(watcher);
+    Py_XDECREF(result);
+    PyErr_Restore(type, value, traceback);
+}
+
+PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function)
+{
+    (void)self;
+    static bool is_registered = false;
+    if (!is_registered && pthread_atfork(before_fork, NULL, NULL) != 0)
+        return nvpy_raise(NEVE_ENOMEM, "registering a function for fork()");
+    is_registered = true;
+    Py_XSETREF(watcher, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
+/* ---- the 25% rule after a freeze ---- */
+
+/* A full collection is due when the objects that have got old exceed a quarter of those
+ * that survived the last one. After a freeze these are no candidates any more; counting all
+ * of them would let a worker of a large parent gather as much garbage as a quarter of that,
+ * counting none would have it collect for every few objects that it keeps. */
+#define LONG_LIVED_MAX 100000
+
+PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    if (!nvpy_is_ours()) {
+        PyErr_SetString(PyExc_RuntimeError, "neve is not installed in this interpreter");
+        return NULL;
+    }
+    struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
+    if (neve_collector_mode(nvpy.collector) != NEVE_MODE_INCREMENTAL) {
+        if (gc->long_lived_total > LONG_LIVED_MAX)
+            gc->long_lived_total = LONG_LIVED_MAX;
+        gc->long_lived_pending = 0;
+    }
+    Py_RETURN_NONE;
+}
