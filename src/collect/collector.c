@@ -288,6 +288,8 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;
+    } else {
+        nv_pace_start(c); /* from what is held now */
     }
     nv_arena_tick(c->heap, now_ns);
     c->is_collecting = false;

@@ -154,6 +154,7 @@ static bool bytes_have_grown(const nv_cycle *cycle)
 static void set_alarm(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
+    look_at_bytes(c);
     size_t step = BYTES_YOUNG(cycle->low_held);
     if (cycle->phase != NV_CYCLE_IDLE && cycle->expected_ns > cycle->spent_ns) {
         uint64_t slices = (cycle->expected_ns - cycle->spent_ns) / (pause_ns(c) / 2 + 1) + 1;
@@ -182,16 +183,14 @@ void nv_pace_start(neve_collector *c)
     nv_cycle *cycle = &c->cycle;
     cycle->held_alarm = 0;
     cycle->large_alarm = SIZE_MAX;
-    if (c->mode != NEVE_MODE_INCREMENTAL)
-        return;
-    look_at_bytes(c);
-    set_alarm(c);
+    if (neve_mode_has_cycles(c->mode))
+        set_alarm(c);
 }
 
 size_t neve_collector_bytes_left(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
-    if (c->mode != NEVE_MODE_INCREMENTAL || cycle->held_alarm == 0)
+    if (!neve_mode_has_cycles(c->mode))
         return SIZE_MAX;
     look_at_bytes(c);
     return cycle->held_alarm > cycle->held ? cycle->held_alarm - cycle->held : 0;

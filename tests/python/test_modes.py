@@ -477,6 +477,7 @@ FEW_AND_LARGE = """
         return [None] * (MEGABYTE // 8)
     def outstanding(kind, rings, held):
         "How many rings there are at most beyond those that are held."
+        gc.collect()
         unused, most, window = sys.getrefcount(MARKER), 0, collections.deque(maxlen=held)
         for _ in range(rings):
             ring = Ring()
