@@ -160,6 +160,11 @@ NEVE_API void neve_collector_count_free(neve_collector *collector);
  * anything has happened. */
 NEVE_API void neve_collector_set_young_count(neve_collector *collector, uint32_t count);
 
+/* For hosts with a trigger of their own: how many bytes more may be held until a young
+ * collection is due for them (see held_bytes in host.h). 0: it is due; SIZE_MAX: bytes do
+ * not matter, as in the generational mode. */
+NEVE_API size_t neve_collector_bytes_left(neve_collector *collector);
+
 /* Automatic collection on (the default) and off. Explicit ones always run. */
 NEVE_API void neve_collector_enable(neve_collector *collector);
 NEVE_API void neve_collector_disable(neve_collector *collector);

@@ -204,6 +204,10 @@ typedef struct neve_host {
      * rather than as collected. May retain them; must not release any. */
     size_t (*report_uncollectable)(void *ctx, void *const *objects, size_t n,
                                    neve_uncollectable why);
+    /* How many bytes the program holds outside of the heap, for hosts whose large blocks
+     * lie there: the incremental mode paces by them as by the heap's own. Cheap: it is
+     * asked in every slice. NULL: none. */
+    size_t (*held_bytes)(void *ctx);
 } neve_host;
 
 /* Only during a collection, from the host's functions and what they call:

@@ -550,6 +550,12 @@ static size_t host_report_uncollectable(void *ctx, void *const *objects, size_t 
     return n;
 }
 
+static size_t host_held_bytes(void *ctx)
+{
+    (void)ctx;
+    return nvpy_large_bytes();
+}
+
 const neve_host nvpy_host = {
     .struct_size = sizeof(neve_host),
     .name = "CPython",
@@ -576,4 +582,5 @@ const neve_host nvpy_host = {
     .finalize = host_finalize,
     .is_uncollectable = host_is_uncollectable,
     .report_uncollectable = host_report_uncollectable,
+    .held_bytes = host_held_bytes,
 };

@@ -215,9 +215,18 @@ typedef struct nv_cycle {
     size_t unpaid;          /* promotions that the next slice has to pay for */
     uint32_t quiet_count;   /* the young count and ... */
     size_t quiet_old;       /* ... the old population when the last cycle ended */
-    bool is_wanted;         /* by neve_step */
-    size_t changes;         /* promotions since the last cycle began */
-    size_t candidate_cost;  /* of verifying one, in 1/16 ns, averaged */
+    /* The same for bytes held. */
+    size_t held, low_held; /* when somebody looked last; the least since the last cycle ended */
+    size_t held_alarm;     /* so many make a young collection due; 0: none do */
+    size_t held_start;     /* when this cycle began */
+    size_t held_goal;      /* growth until it ought to have ended */
+    size_t quiet_held;     /* when the last one ended */
+    unsigned futile;       /* cycles in a row that bytes began and that found nothing */
+    bool is_for_bytes;     /* bytes began this cycle */
+    size_t large_alarm;    /* heap->large_bytes at held_alarm; SIZE_MAX: bytes do not matter */
+    bool is_wanted;        /* by neve_step */
+    size_t changes;        /* promotions since the last cycle began */
+    size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
 
     neve_cycle_stats stats;
 } nv_cycle;
@@ -439,6 +448,8 @@ void nv_snapshot_reap(neve_collector *c, bool waits);
 
 /* ---- pace.c ---- */
 
+/* The collector has been made, or its mode was set. */
+void nv_pace_start(neve_collector *c);
 /* The oldest generation that an automatic collection is to take in, where
  * `generation` is due by its threshold; sets c->gather_limit. */
 int nv_pace_generation(neve_collector *c, int generation);
@@ -449,7 +460,7 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns);
 /* Whether there can be garbage that the last cycle did not see. */
-bool nv_pace_has_changed(const neve_collector *c);
+bool nv_pace_has_changed(neve_collector *c);
 /* A full collection has verified everything. */
 void nv_pace_all_collected(neve_collector *c);
 

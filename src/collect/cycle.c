@@ -420,6 +420,8 @@ void nv_cycle_abandon(neve_collector *c)
 void neve_collector_after_fork_child(neve_collector *c)
 {
     /* A finalizer may fork: then the slice goes on here as in the parent. */
-    if (!c->is_collecting)
-        nv_cycle_abandon(c);
+    if (c->is_collecting)
+        return;
+    nv_cycle_abandon(c);
+    nv_pace_start(c); /* the host may count its bytes anew */
 }
