@@ -18,8 +18,9 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
     pytest-incremental, cpython-incremental
-                  the same two in the incremental mode; with --only, so are
-                  pytest-debug-incremental and versions-incremental
+                  the same two in the incremental mode, the second for what has to do with the
+                  collector; with --only, so are pytest-debug-incremental and versions-incremental,
+                  and pytest-snapshot, versions-snapshot and cpython-snapshot in the snapshot mode
     cli           tests/cli: the program neve
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
@@ -57,7 +58,7 @@ ROOT = build.ROOT
 LOGS = build.BUILD / "test-logs"
 
 # Stages may end in one of these.
-MODES = ("incremental",)
+MODES = ("incremental", "snapshot")
 
 # Programs (as built: folder-file) that take minutes at such a stage even with NEVE_TEST_QUICK=1;
 # say why beside each.
@@ -329,7 +330,7 @@ def versions_stage(stage, args):
 
 
 def cpython_stage(stage, args):
-    """tools/test_cpython.py --memory for each interpreter, one after the other."""
+    """tools/test_cpython.py for each interpreter: the generational mode has the allocator too."""
     tally = Tally()
     found, lines = interpreters(args)
     args.untested.update(dict.fromkeys(lines))
@@ -338,7 +339,8 @@ def cpython_stage(stage, args):
             args.untested[f"CPython {one['version']} has no test suite"] = None
             continue
         command = [sys.executable, "-B", "tools/test_cpython.py", "--python", one["path"],
-                   "--memory", "--json", "--keep-stock", "-j", str(args.jobs),
+                   "--collector" if mode_of(stage) else "--memory", "--json", "--keep-stock",
+                   "-j", str(args.jobs),
                    "--timeout", str(CPYTHON_FILE_TIMEOUT_S)]
         if args.werror:
             command.append("--werror")
@@ -454,14 +456,19 @@ STAGES = {
     "pytest-debug-incremental": pytest_stage,
     "versions-incremental": versions_stage,
     "cpython-incremental": cpython_stage,
+    "pytest-snapshot": pytest_stage,
+    "versions-snapshot": versions_stage,
+    "cpython-snapshot": cpython_stage,
     "cli": cli_stage,
     "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
 }
 CHECKS = ["style", "layers"]
-# With --only: what they would find, the stages that have one of their two conditions mostly do.
-LONG = ["pytest-debug-incremental", "versions-incremental"]
+# With --only: what they would find, the stages that have one of their two conditions mostly do;
+# the snapshot mode differs from the incremental one in the marking alone, and has its own tests.
+LONG = ["pytest-debug-incremental", "versions-incremental", "pytest-snapshot", "versions-snapshot",
+        "cpython-snapshot"]
 
 
 class Parser(argparse.ArgumentParser):

@@ -60,6 +60,17 @@ MEMORY = """
     test_xml_etree_c test_pyexpat test_sqlite3 test_struct test_zlib test_mmap
 """.split()
 
+# Of those, what can tell one way of collecting from another; the rest tests the allocator.
+COLLECTOR = """
+    test_gc test_weakref test_weakset test_finalization test_generators test_coroutines
+    test_asyncgen test_descr test_class test_super test_type_cache test_dict test_list test_set
+    test_tuple test_deque test_ordered_dict test_frame test_code test_funcattrs test_context
+    test_exceptions test_sys test_tracemalloc test_fork1 test_thread test_threading
+    test_threading_local test_atexit test_capi test_embed test_ctypes test_copy test_functools
+    test_itertools test_monitoring test__xxsubinterpreters test_interpreters test__interpreters
+    test_module
+""".split()
+
 # Differences that are documented and cannot be avoided.  `test` is a test id, `configurations` what
 # --json calls "configuration" (neve, then -debug, -stress, -children, and the mode if one was
 # given: "*-incremental" is that mode), `versions` 3.11 and so on: patterns all three.  An entry that
@@ -68,15 +79,11 @@ Expected = collections.namedtuple("Expected", "test configurations versions reas
 EXPECTED = [
     Expected("test.test_capi.test_misc.Test_testcapi.test_gc_visit_objects_frozen", "*", "3.1[45]",
              "PyUnstable_GC_VisitObjects() walks CPython's lists, which hold no old objects"),
-    Expected("test.test_interpreters.test_api.ListAllTests.test_destroyed_by_gc",
-             "*incremental*", "3.15",
-             "wants a collection within the first few allocations of list_all(); when one comes depends "
-             "on those before it, which are others in this mode"),
     Expected("test.test_gc.GCTogglingTests.test_bug1055820c", "*stress*", "3.11",
              "wants young garbage to be young still when the next collection comes"),
 ]
 
-MODES = ("generational", "incremental")
+MODES = ("generational", "incremental", "snapshot")
 
 GOOD = ("passed", "expected failure")
 BAD = ("failed", "error", "unexpected success", "crashed", "timed out", "env changed")
@@ -582,6 +589,8 @@ def arguments():
     parser.add_argument("--only", metavar="NAMES", help="these test files only: test_gc,test_dict")
     parser.add_argument("--memory", action="store_true",
                         help="what has to do with memory only (with --only: those of them)")
+    parser.add_argument("--collector", action="store_true",
+                        help="of that, what has to do with the collector only")
     parser.add_argument("--stress", action="store_true",
                         help="what has to do with memory, Neve with NEVE_GC_STRESS=1")
     parser.add_argument("--children", action="store_true",
@@ -627,8 +636,8 @@ def main():
     if not names:
         raise build.BuildError(f"{python} has no test suite: install libpython{minor}-testsuite, "
                                "or take one of tools/find_pythons.py")
-    if args.memory or args.stress:
-        names = choose(names, MEMORY)
+    if args.memory or args.stress or args.collector:
+        names = choose(names, COLLECTOR if args.collector else MEMORY)
     if args.only:
         wanted = [short(name) for name in args.only.split(",") if name]
         for name in wanted:

@@ -23,9 +23,11 @@ import sys
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve",
-          "generational": "Neve generational", "incremental": "Neve incremental"}
+          "generational": "Neve generational", "incremental": "Neve incremental",
+          "snapshot": "Neve snapshot"}
 # The configurations that run on Neve, and the mode that each asks for; None is Neve's own default.
-NEVE_MODES = {"neve": None, "generational": "generational", "incremental": "incremental"}
+NEVE_MODES = {"neve": None, "generational": "generational", "incremental": "incremental",
+              "snapshot": "snapshot"}
 CHILD_TIMEOUT_S = 300
 
 
@@ -53,18 +55,19 @@ def positive(text):
 positive.__name__ = "positive number"
 
 
-def make_parser(description, configurations=("stock", "neve"), option="--only", runs=5):
+def make_parser(description, configurations=("stock", "neve"), option="--only", runs=5, others=()):
     """A parser with the options that every benchmark has; the benchmark adds its own.
 
-    `option` chooses configurations; `runs` is the default number of runs.
+    `option` chooses configurations, of which `others` run only if asked for; `runs` is the default number of runs.
     """
     parser = Parser(description=f"{description} Exit status: 0 measured, 1 something failed or Neve is not built, "
                                 "2 the command line is wrong.")
     parser.add_argument("--runs", type=positive, default=runs, metavar="N",
                         help=f"runs of each case, in turn; medians are shown (default {runs})")
-    parser.add_argument(option, dest="configurations", type=name_list(configurations),
+    parser.add_argument(option, dest="configurations", type=name_list((*configurations, *others)),
                         default=list(configurations), metavar="LIST",
-                        help=f"configurations, of {','.join(configurations)} (default all)")
+                        help=f"configurations, of {','.join((*configurations, *others))} "
+                             f"(default {'all but ' + ','.join(others) if others else 'all'})")
     parser.add_argument("--json", metavar="FILE", help="also write everything measured to FILE")
     return parser
 

@@ -157,6 +157,7 @@ def neve_difference(before, after):
     if not after:
         return None
     cycle, cycle_before = after.get("cycle", {}), before.get("cycle", {})
+    snapshot, snapshot_before = after.get("snapshot", {}), before.get("snapshot", {})
     return {
         "pause_max_ms": after["pause_max_ns"] / 1e6,
         "pause_p99_ms": after["pause_p99_ns"] / 1e6,
@@ -168,4 +169,7 @@ def neve_difference(before, after):
         "collected": cycle.get("collected", 0) - cycle_before.get("collected", 0),
         "slice_max_ms": cycle["longest_slice_ns"] / 1e6 if cycle.get("slices") else None,
         "largest_group": cycle["largest_group"] if cycle.get("slices") else None,
+        "snapshots": snapshot.get("begun", 0) - snapshot_before.get("begun", 0),
+        "snapshots_taken": snapshot.get("taken", 0) - snapshot_before.get("taken", 0),
+        "fork_max_ms": snapshot["longest_fork_ns"] / 1e6 if snapshot.get("begun") else None,
     }

@@ -14,6 +14,13 @@
  * sets, and reclaims everything that was garbage when it began (docs/collector.md
  * has the proof and the bound on memory).
  *
+ * In the snapshot mode, on Linux, a cycle has a child process mark for it: one that
+ * `clone` makes, which has a copy-on-write copy of the memory, invisible to wait() and
+ * waitpid() without __WALL, without signals. The program stops while the system makes
+ * the child, longer the more memory it has (docs/collector.md has figures), and no
+ * slice marks. It is for large heaps on machines with idle cores. Where there is no
+ * such child, or it fails, the cycle marks in slices as in the incremental mode.
+ *
  * Allocation never collects: it sets NEVE_EVENT_COLLECT in the eval breaker,
  * and the host's next neve_poll() at a safe point collects.
  *
@@ -56,7 +63,13 @@ static inline uint32_t neve_breaker_get(const neve_eval_breaker *breaker)
 typedef enum neve_mode {
     NEVE_MODE_GENERATIONAL, /* in one go, by thresholds and the 25% rule */
     NEVE_MODE_INCREMENTAL,  /* in slices */
+    NEVE_MODE_SNAPSHOT,     /* in slices, but a child process marks, on a copy of the memory */
 } neve_mode;
+/* Whether cycles collect the old generation. */
+static inline bool neve_mode_has_cycles(neve_mode mode)
+{
+    return mode == NEVE_MODE_INCREMENTAL || mode == NEVE_MODE_SNAPSHOT;
+}
 #define NEVE_DEFAULT_PAUSE_US 500u
 
 typedef struct neve_collector_options {
@@ -104,15 +117,16 @@ NEVE_API neve_status neve_collect(neve_collector *collector, int generation,
                                   neve_collection *result);
 
 /* For hosts with a trigger of their own: generation 0 .. `generation` is due, as
- * neve_collector_safepoint would have found it. In the incremental mode that is a
+ * neve_collector_safepoint would have found it. Where there are cycles that is a
  * young or a middle collection and a slice of the cycle; a full one never is. */
 NEVE_API neve_status neve_collect_due(neve_collector *collector, int generation,
                                       neve_collection *result);
 
-/* Incremental mode, for idle time (between two requests, say): goes on with the
+/* Incremental and snapshot mode, for idle time (between two requests, say): goes on with the
  * cycle for about `budget_us` microseconds, or begins one if anything was created,
  * collected or freed since the last ended; `result` (may be NULL) is what that did. True: there
- * is more to do. Always false in the other modes and inside a collection. */
+ * is more to do, now, or (snapshot mode: it does not wait for the child) later. Always false in
+ * the generational mode and inside a collection. */
 NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us, neve_collection *result);
 
 /* Changes the mode; abandons a cycle that is under way, whose garbage is found by
@@ -120,6 +134,13 @@ NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us, neve_coll
 NEVE_API neve_status neve_collector_set_mode(neve_collector *collector, neve_mode mode);
 NEVE_API neve_mode neve_collector_mode(const neve_collector *collector);
 NEVE_API void neve_collector_set_pause_us(neve_collector *collector, uint32_t pause_us);
+
+/* Worth calling in the parent before fork(), before neve_heap_before_fork: clears
+ * what waits to be cleared (every child would do it, each in its own copy of the
+ * pages) and gives back the memory that is kept for the next collections. Does not
+ * collect: what it freed would leave holes. A cycle that is under way goes on in
+ * the parent. Does nothing inside a collection. */
+NEVE_API void neve_collector_before_fork(neve_collector *collector);
 
 /* In the child of a fork, before neve_heap_after_fork_child: abandons a cycle that
  * is under way. What the parent had condemned the child clears as well, each its
@@ -183,6 +204,11 @@ NEVE_API void neve_collector_forget_all(neve_collector *collector);
 /* Clears what earlier collections have condemned and not cleared yet. */
 NEVE_API void neve_collector_drain(neve_collector *collector);
 
+/* Ends the child of a snapshot, if there is one; the cycle goes on. To be called before
+ * the process runs another program (exec), which would inherit the child. May be
+ * called at any time, inside a collection too. */
+NEVE_API void neve_collector_end_snapshot(neve_collector *collector);
+
 typedef struct neve_generation_stats {
     uint64_t collections;
     uint64_t collected;
@@ -194,7 +220,17 @@ typedef struct neve_generation_stats {
     uint32_t count; /* towards the threshold */
 } neve_generation_stats;
 
-/* What the incremental mode did. A cycle that ends counts as a collection of
+/* Why a snapshot came to nothing. */
+typedef enum neve_snapshot_failure {
+    NEVE_SNAPSHOT_REFUSED,   /* the system made no child, or gave no memory to share with it */
+    NEVE_SNAPSHOT_DIED,      /* something ended the child, or it lacked memory */
+    NEVE_SNAPSHOT_LATE,      /* it took longer than the growth of the heap, or patience, allows */
+    NEVE_SNAPSHOT_FORKED,    /* this is the child of a fork, and the snapshot its parent's */
+    NEVE_SNAPSHOT_ABANDONED, /* a full collection, a freeze, a change of mode, an end */
+    NEVE_SNAPSHOT_FAILURES,  /* how many there are */
+} neve_snapshot_failure;
+
+/* What the cycles did. A cycle that ends counts as a collection of
  * generation 2 in neve_generation_stats as well, with the sum of its slices. */
 typedef struct neve_cycle_stats {
     uint64_t cycles;    /* that came to their end */
@@ -208,6 +244,13 @@ typedef struct neve_cycle_stats {
     size_t false_suspects; /* of these, found alive by its filter or verification */
     size_t largest_group;  /* objects that had to be verified in one go, at most so far */
     bool is_running;       /* a cycle is under way */
+    /* Of the snapshot mode. A cycle whose snapshot fails goes on in slices. */
+    uint64_t snapshots;       /* begun, or tried to */
+    uint64_t snapshots_taken; /* of these, whose suspects were taken */
+    uint64_t snapshot_failures[NEVE_SNAPSHOT_FAILURES];
+    uint64_t fork_ns;         /* for which the program stood still for children to be made */
+    uint64_t longest_fork_ns; /* at once */
+    uint64_t child_ns;        /* processor time of the children that came to their end */
 } neve_cycle_stats;
 
 typedef struct neve_collector_stats {

@@ -78,7 +78,12 @@ NEVE_API void neve_heap_destroy(neve_heap *heap);
  * Never collects and never calls back. */
 NEVE_API void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size);
 
-/* The same, filled with zeros; NULL as well when count * size overflows. */
+/* For a heap that shares its callers with another allocator: where neve_heap_alloc
+ * would return NULL, what `otherwise` returns. */
+NEVE_API void *neve_heap_alloc_or(neve_heap *heap, neve_domain domain, size_t size,
+                                  void *(*otherwise)(void *ctx, size_t size), void *ctx);
+
+/* As neve_heap_alloc, filled with zeros; NULL as well when count * size overflows. */
 NEVE_API void *neve_heap_calloc(neve_heap *heap, neve_domain domain, size_t count, size_t size);
 
 /* Changes the size of `block` (NULL: allocates), in place where it can. NULL
@@ -96,6 +101,10 @@ NEVE_API void neve_heap_free(neve_heap *heap, void *block);
  * object with such bits, and so may neve_heap_usable_size. */
 NEVE_API bool neve_heap_try_free(neve_heap *heap, void *block);
 
+/* The same; what the heap does not own is given to `otherwise`. */
+NEVE_API void neve_heap_free_or(neve_heap *heap, void *block,
+                                void (*otherwise)(void *ctx, void *block), void *ctx);
+
 /* Whether this heap gave out `block` (a block's start, not its inside); any
  * address may be asked for. */
 NEVE_API bool neve_heap_owns(const neve_heap *heap, const void *block);
@@ -107,10 +116,18 @@ NEVE_API size_t neve_heap_usable_size(const neve_heap *heap, const void *block);
 /* Gives all empty memory back to the OS now; returns how many bytes. */
 NEVE_API size_t neve_heap_trim(neve_heap *heap);
 
+/* Worth calling in the parent before fork(), or before each of several: empty
+ * memory goes back to the OS, as by neve_heap_trim, and the blocks still to be
+ * allocated fill up the pools with the fewest free ones. No block moves, none is
+ * freed. Costs microseconds per MiB. */
+NEVE_API void neve_heap_before_fork(neve_heap *heap);
+
 /* To be called in the child right after fork(), before it allocates: from
  * then on new blocks come from fresh pools, and an inherited OS page is
  * written only where the program itself has just written. Costs nothing that
- * grows with the heap. In the parent nothing has to be done. */
+ * grows with the heap. In the parent nothing has to be done. The thread that
+ * forks must hold the heap's lock, if it has one: another thread could be in
+ * the middle of a function that the child never ends. */
 NEVE_API void neve_heap_after_fork_child(neve_heap *heap);
 
 typedef struct neve_heap_stats {

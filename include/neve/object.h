@@ -44,6 +44,9 @@ typedef struct neve_var_object {
 /* Objects of a container type may refer to others; they are under the
  * collector from their creation. All others are leaves. */
 #define NEVE_TYPE_CONTAINER 1u
+/* The type's `dealloc` gives memory back and does nothing else: where an object
+ * never dies, nothing is lost. See NEVE_FREEZE_IMMORTAL. */
+#define NEVE_TYPE_FREES_ONLY 2u
 
 /* A type: static or otherwise outliving its objects, never changed after the
  * first object was made. */
@@ -82,7 +85,9 @@ NEVE_API neve_status neve_runtime_create(const neve_runtime_options *options,
 NEVE_API void neve_runtime_destroy(neve_runtime *runtime);
 NEVE_API neve_heap *neve_runtime_heap(neve_runtime *runtime);
 NEVE_API neve_collector *neve_runtime_collector(neve_runtime *runtime);
-/* In the child after fork(): see neve_heap_after_fork_child. */
+/* Around fork(): see neve_collector_before_fork, neve_heap_before_fork and
+ * neve_heap_after_fork_child. The first is worth calling, the second a must. */
+NEVE_API void neve_runtime_before_fork(neve_runtime *runtime);
 NEVE_API void neve_runtime_after_fork_child(neve_runtime *runtime);
 /* A pointer for the program's own use. */
 NEVE_API void neve_runtime_set_data(neve_runtime *runtime, void *data);
@@ -141,6 +146,41 @@ static inline void neve_clear_slot(neve_runtime *runtime, neve_object **slot)
 /* From now on the count never changes and the object is never freed before
  * the runtime is destroyed. One-way. */
 NEVE_API void neve_make_immortal(neve_object *object);
+
+/* Freezing: everything into the permanent generation, as neve_collector_freeze.
+ * With NEVE_FREEZE_IMMORTAL also neve_make_immortal for the frozen objects and the
+ * leaves that they refer to, so that using them writes no count, and forked
+ * children go on sharing their pages. To be called before the fork; again later, it
+ * adds what has been made since.
+ *
+ * An object stays mortal if its end is awaited: its type has a finalizer (that has
+ * not run yet) or a `dealloc` and not NEVE_TYPE_FREES_ONLY, it has a weak reference
+ * with a callback, or it is one. So does every object that refers to one that stays
+ * mortal, directly or through others: whatever would have been finalized without
+ * the freeze still is. A few such objects that much refers to keep much mortal;
+ * `result` tells.
+ *
+ * One-way: an immortal object is freed with the runtime only, garbage or not.
+ * neve_collector_unfreeze makes it an object of the old generation again, no
+ * mortal one. Collect first, then freeze.
+ *
+ * Cost: some traversals of all frozen objects, and while it lasts about 20 bytes
+ * for each of them and 4 for each reference among them. NEVE_EINVAL, NEVE_EBUSY
+ * inside a collection, NEVE_ENOMEM: frozen, perhaps, but no count was changed. */
+#define NEVE_FREEZE_IMMORTAL 1u
+typedef struct neve_freeze_result {
+    size_t frozen;   /* objects in the permanent generation */
+    size_t immortal; /* objects made immortal by this call, leaves included */
+    size_t mortal;   /* frozen objects that stay mortal */
+} neve_freeze_result;
+/* `result` may be NULL. */
+NEVE_API neve_status neve_runtime_freeze(neve_runtime *runtime, unsigned flags,
+                                         neve_freeze_result *result);
+/* For the rare reclaim: unfreezes, collects all generations, and freezes again.
+ * `collection` and `result` may be NULL. Errors as above; what was frozen may be
+ * old then. */
+NEVE_API neve_status neve_runtime_refreeze(neve_runtime *runtime, unsigned flags,
+                                           neve_collection *collection, neve_freeze_result *result);
 
 /* Roots: variables that full collections may start marking from. What they
  * hold is owned by the program as before; registering them only saves time.

@@ -28,8 +28,7 @@ __all__ = ["install", "uninstall", "is_installed", "step", "stats", "freeze", "u
            "refreeze", "prefork"]
 
 #: The collectors that exist, and the one that nobody has to choose.
-_MODES = ("generational", "incremental")
-_PLANNED_MODES = ("snapshot",)
+_MODES = ("generational", "incremental", "snapshot")
 _DEFAULT_MODE = "generational"
 _DEFAULT_PAUSE_US = 500
 _MAX_PAUSE_US = 60 * 1000 * 1000
@@ -110,9 +109,6 @@ def _chosen_mode(mode):
         source = "NEVE_MODE: "
     if mode in _MODES:
         return mode
-    if mode in _PLANNED_MODES:
-        raise ValueError("%smode '%s' is not built yet: choose %s"
-                         % (source, mode, " or ".join(_MODES)))
     raise ValueError("%sunknown mode %r: choose %s" % (source, mode, " or ".join(_MODES)))
 
 
@@ -162,9 +158,12 @@ def install(mode=None, pause_us=None, timer_ms=None):
     generations by the thresholds of :func:`gc.get_threshold`, as the interpreter's own collector
     does; its pauses are as long as its generations are large.  ``"incremental"`` collects the old
     generation in slices of about ``pause_us`` microseconds (default 500), one after each collection
-    of the young one, and more when the program calls :func:`step`.  ``timer_ms`` has it go on
-    while nothing is allocated: whenever no slice has run for so many milliseconds, the main thread
-    runs one; 0 (the default) is never.  The generational collector takes no notice of the two.
+    of the young one, and more when the program calls :func:`step`.  ``"snapshot"`` is the same,
+    but a child process looks for what is unreachable, on a copy of the memory: for large heaps on
+    machines with idle cores; the program stands still while the system makes the child, longer the
+    more memory it has.  ``timer_ms`` has both go on while nothing is allocated: whenever no slice
+    has run for so many milliseconds, the main thread runs one; 0 (the default) is never.  The
+    generational collector takes no notice of the two.
 
     Objects that exist already stay where they are and are collected by Neve from now on.
     Installing again with the same settings does nothing; to change them, call :func:`uninstall`
@@ -206,11 +205,13 @@ def _require_installed():
 
 
 def step(budget_us=None):
-    """Go on with the incremental cycle for about ``budget_us`` microseconds (default: the
-    ``pause_us`` of :func:`install`), or begin one if there may be something to find.
+    """Go on with the cycle of the incremental or the snapshot mode for about ``budget_us``
+    microseconds (default: the ``pause_us`` of :func:`install`), or begin one if there may be
+    something to find.
 
-    Call it in idle time, between two requests for example.  Returns whether there is more to do:
-    always false in the other modes, and in a finalizer or a callback that the collector called.
+    Call it in idle time, between two requests for example.  Returns whether there is more to do,
+    now, or later when a snapshot's child has ended, for which it does not wait:
+    always false in the generational mode, and in a finalizer or a callback that the collector called.
     Runs whether or not automatic collection is enabled, as :func:`gc.collect` does.
 
     Raises ``ValueError`` or ``TypeError`` for a budget that cannot be, ``RuntimeError`` if Neve is
@@ -231,7 +232,13 @@ def stats():
     permanent generation); ``long_lived_total``, ``long_lived_pending``; ``failed`` (collections
     given up for want of memory); ``pause_p50_ns``, ``pause_p99_ns`` (to within 12.5%),
     ``pause_max_ns``, ``pause_total_ns``; ``timer``, with ``is_running`` and ``slices`` (that ran
-    because the timer asked for them); and ``cycle``, what the incremental mode did: ``cycles``
+    because the timer asked for them); ``snapshot``, what the snapshot mode did besides: ``begun``
+    (children, or attempts to make one), ``taken`` (whose findings were used), and why others were
+    not, so that marking went on in slices: ``refused`` (by the system), ``died``, ``late``,
+    ``forked`` (this process is the child of a fork, the snapshot was its parent's), ``abandoned``
+    (by a full collection, a freeze, an end); ``fork_ns`` and ``longest_fork_ns`` (for which the
+    program stood still for children to be made), ``child_ns`` (their processor time); and
+    ``cycle``, what the cycles did: ``cycles``
     (that came to their end), ``abandoned`` (by a full collection, a freeze, a fork), ``slices``,
     ``late_slices`` (that were given more than ``pause_us``, to keep memory bounded), ``time_ns``,
     ``longest_slice_ns``, ``collected``, ``suspects`` and ``false_suspects`` (of the last cycle: not

@@ -26,6 +26,18 @@ class CycleStats(TypedDict):
     largest_group: int
     is_running: bool
 
+class SnapshotStats(TypedDict):
+    begun: int
+    taken: int
+    refused: int
+    died: int
+    late: int
+    forked: int
+    abandoned: int
+    fork_ns: int
+    longest_fork_ns: int
+    child_ns: int
+
 class TimerStats(TypedDict):
     is_running: bool
     slices: int
@@ -33,6 +45,7 @@ class TimerStats(TypedDict):
 class CollectorStats(TypedDict):
     generations: list[GenerationStats]
     cycle: CycleStats
+    snapshot: SnapshotStats
     timer: TimerStats
     frozen: int
     long_lived_total: int
@@ -79,7 +92,7 @@ class PreforkReport(FreezeReport):
     is_new: bool
 
 def install(
-    mode: Literal["generational", "incremental"] | None = None,
+    mode: Literal["generational", "incremental", "snapshot"] | None = None,
     pause_us: int | None = None,
     timer_ms: int | None = None,
 ) -> None: ...

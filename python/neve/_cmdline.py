@@ -18,10 +18,11 @@ PROGRAM is one of
   -                 a script that is read from standard input
 
 options
-  --mode MODE       the collector: generational, or incremental, whose pauses do not grow with the
-                    heap (default: $NEVE_MODE, or else generational)
-  --pause-us N      the pause that the incremental collector aims at, in microseconds (default:
-                    $NEVE_PAUSE_US, or else 500)
+  --mode MODE       the collector: generational; or incremental, whose pauses do not grow with the
+                    heap; or snapshot, for which a child process marks on a copy of the memory
+                    (default: $NEVE_MODE, or else generational)
+  --pause-us N      the pause that the incremental and the snapshot collector aim at, in
+                    microseconds (default: $NEVE_PAUSE_US, or else 500)
   --stats           print at exit, to standard error, what was collected, with pauses and memory
                     (default: $NEVE_STATS, 1 or 0)
   --stats-json FILE write the same to FILE as JSON at exit (default: $NEVE_STATS_JSON)

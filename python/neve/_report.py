@@ -50,12 +50,22 @@ def size(count):
 
 
 def cycle_lines(cycle):
-    """What the incremental mode did, and what it could not split into slices."""
+    """What the cycles did, and what they could not split into slices."""
     running = ", one under way" if cycle["is_running"] else ""
     return [f"cycles      {cycle['cycles']:,} ended, {cycle['abandoned']:,} abandoned{running}; "
             f"{cycle['collected']:,} collected, largest group {cycle['largest_group']:,}",
             f"slices      {cycle['slices']:,}, of these {cycle['late_slices']:,} late, "
             f"longest {duration(cycle['longest_slice_ns'])}, in all {duration(cycle['time_ns'])}"]
+
+
+def snapshot_line(snapshot):
+    """What the children of the snapshot mode came to."""
+    failures = [f"{snapshot[why]:,} {why}" for why in
+                ("refused", "died", "late", "forked", "abandoned") if snapshot[why]]
+    return (f"snapshots   {snapshot['begun']:,} begun, {snapshot['taken']:,} taken"
+            + "".join(", " + failure for failure in failures)
+            + f"; longest fork {duration(snapshot['longest_fork_ns'])}, "
+              f"children {duration(snapshot['child_ns'])}")
 
 
 def table(figures):
@@ -78,8 +88,10 @@ def table(figures):
                  f"p99 {duration(collector['pause_p99_ns'])}, "
                  f"longest {duration(collector['pause_max_ns'])}, "
                  f"in all {duration(collector['pause_total_ns'])}")
-    if figures["mode"] == "incremental":
+    if figures["mode"] != "generational":
         lines += cycle_lines(collector["cycle"])
+    if figures["mode"] == "snapshot":
+        lines.append(snapshot_line(collector["snapshot"]))
     if collector["failed"]:
         lines.append(f"given up    {collector['failed']:,} collections, for want of memory")
     lines.append(f"memory      heap in use {size(heap['small_bytes'])}, "

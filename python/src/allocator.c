@@ -75,17 +75,43 @@ static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served 
     return previous->malloc(previous->ctx, size);
 }
 
+static void *object_malloc_otherwise(void *heap, size_t size)
+{
+    return malloc_otherwise(heap, OBJECT, size);
+}
+
+static void *mem_malloc_otherwise(void *heap, size_t size)
+{
+    return malloc_otherwise(heap, MEM, size);
+}
+
+/* Nothing comes behind the last calls here, on the common path or another, so that
+ * no frame is needed. */
 static inline void *malloc_in(neve_heap *heap, served which, size_t size)
 {
     if (allocator.direct_max > NEVE_SMALL_MAX)
         __builtin_unreachable(); /* saves the heap's own comparison */
     /* One comparison for both: a size of 0 wraps around. */
-    if (NEVE_LIKELY(size - 1 < allocator.direct_max)) {
-        void *block = neve_heap_alloc(heap, heap_domains[which], size);
-        if (NEVE_LIKELY(block != NULL))
-            return block;
-    }
+    if (NEVE_LIKELY(size - 1 < allocator.direct_max))
+        return neve_heap_alloc_or(heap, heap_domains[which], size,
+                                  which == OBJECT ? object_malloc_otherwise : mem_malloc_otherwise,
+                                  heap);
     return malloc_otherwise(heap, which, size);
+}
+
+/* The small sizes, most, are cleared in line: the C library's function is far off. */
+static inline void *cleared(void *block, size_t bytes)
+{
+    if (block == NULL || bytes < NEVE_GRANULE || bytes > 4 * NEVE_GRANULE)
+        return block == NULL ? NULL : memset(block, 0, bytes);
+    char *at = block, *end = at + bytes;
+    memset(at, 0, NEVE_GRANULE);
+    if (bytes > 2 * NEVE_GRANULE) {
+        memset(at + NEVE_GRANULE, 0, NEVE_GRANULE);
+        memset(end - 2 * NEVE_GRANULE, 0, NEVE_GRANULE);
+    }
+    memset(end - NEVE_GRANULE, 0, NEVE_GRANULE);
+    return block;
 }
 
 static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_t size)
@@ -98,8 +124,7 @@ static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_
         const PyMemAllocatorEx *previous = &allocator.previous[which];
         return previous->calloc(previous->ctx, count, size);
     }
-    void *block = malloc_in(heap, which, bytes);
-    return block == NULL ? NULL : memset(block, 0, bytes);
+    return cleared(malloc_in(heap, which, bytes), bytes);
 }
 
 static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served which, void *block,
@@ -140,6 +165,12 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
  * calls through pointers millions of times in a second. */
 #define HOOK __attribute__((flatten))
 
+static void free_previous(void *previous, void *block)
+{
+    const PyMemAllocatorEx *allocator_below = previous;
+    allocator_below->free(allocator_below->ctx, block);
+}
+
 #define DEFINE_HOOKS(name, which)                                                                  \
     static HOOK void *name##_malloc(void *heap, size_t size)                                       \
     {                                                                                              \
@@ -155,8 +186,7 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
     }                                                                                              \
     static HOOK void name##_free(void *heap, void *block)                                          \
     {                                                                                              \
-        if (NEVE_UNLIKELY(!neve_heap_try_free(heap, block)))                                       \
-            allocator.previous[which].free(allocator.previous[which].ctx, block);                  \
+        neve_heap_free_or(heap, block, free_previous, &allocator.previous[which]);                 \
     }
 
 DEFINE_HOOKS(object, OBJECT)
@@ -177,6 +207,9 @@ static void *watching_raw_calloc(void *ctx, size_t count, size_t size)
 
 static void after_fork_child(void)
 {
+    /* The cycle's tables would be copied page by page as it goes on. */
+    if (nvpy.collector != NULL)
+        neve_collector_after_fork_child(nvpy.collector);
     if (nvpy.heap != NULL)
         neve_heap_after_fork_child(nvpy.heap);
 }

@@ -13,6 +13,7 @@
 static const char *const mode_names[] = {
     [NEVE_MODE_GENERATIONAL] = "generational",
     [NEVE_MODE_INCREMENTAL] = "incremental",
+    [NEVE_MODE_SNAPSHOT] = "snapshot",
 };
 enum { MODES = sizeof mode_names / sizeof *mode_names };
 
@@ -59,14 +60,16 @@ static PyObject *install(PyObject *self, PyObject *args)
         nvpy_allocator_retire();
         return NULL;
     }
+    if (mode == NEVE_MODE_SNAPSHOT)
+        nvpy_exec_install();
     nvpy.pause_us = pause_us;
     neve_collector_set_pause_us(nvpy.collector, pause_us);
     if (stress) {
         nvpy.threshold = nvpy_generation(nvpy.interp, 0)->threshold;
         nvpy_generation(nvpy.interp, 0)->threshold = 1;
     }
-    /* The other modes have no slices that a timer could ask for. */
-    nvpy_timer_start(mode == NEVE_MODE_INCREMENTAL ? timer_ms : 0);
+    /* Without cycles there are no slices that a timer could ask for. */
+    nvpy_timer_start(neve_mode_has_cycles((neve_mode)mode) ? timer_ms : 0);
     Py_RETURN_NONE;
 }
 
@@ -134,6 +137,21 @@ static PyObject *cycle_stats(const neve_cycle_stats *c)
         (Py_ssize_t)c->largest_group, "is_running", c->is_running ? Py_True : Py_False);
 }
 
+static PyObject *snapshot_stats(const neve_cycle_stats *c)
+{
+    const uint64_t *failures = c->snapshot_failures;
+    return Py_BuildValue(
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "begun", (unsigned long long)c->snapshots,
+        "taken", (unsigned long long)c->snapshots_taken, "refused",
+        (unsigned long long)failures[NEVE_SNAPSHOT_REFUSED], "died",
+        (unsigned long long)failures[NEVE_SNAPSHOT_DIED], "late",
+        (unsigned long long)failures[NEVE_SNAPSHOT_LATE], "forked",
+        (unsigned long long)failures[NEVE_SNAPSHOT_FORKED], "abandoned",
+        (unsigned long long)failures[NEVE_SNAPSHOT_ABANDONED], "fork_ns",
+        (unsigned long long)c->fork_ns, "longest_fork_ns", (unsigned long long)c->longest_fork_ns,
+        "child_ns", (unsigned long long)c->child_ns);
+}
+
 static PyObject *collector_stats(void)
 {
     neve_collector_stats stats = {0};
@@ -141,13 +159,14 @@ static PyObject *collector_stats(void)
         neve_collector_get_stats(nvpy.collector, &stats);
     const neve_histogram *pauses = &nvpy.pauses;
     return Py_BuildValue(
-        "{s:[NNN],s:N,s:N,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K}", "generations",
+        "{s:[NNN],s:N,s:N,s:N,s:n,s:n,s:n,s:K,s:K,s:K,s:K,s:K}", "generations",
         generation_stats(&stats.generations[0]), generation_stats(&stats.generations[1]),
-        generation_stats(&stats.generations[2]), "cycle", cycle_stats(&stats.cycle), "timer",
-        nvpy_timer_stats(), "frozen", (Py_ssize_t)stats.frozen, "long_lived_total",
-        (Py_ssize_t)stats.long_lived_total, "long_lived_pending",
-        (Py_ssize_t)stats.long_lived_pending, "failed", (unsigned long long)stats.failed,
-        "pause_p50_ns", (unsigned long long)neve_histogram_quantile(pauses, 0.5), "pause_p99_ns",
+        generation_stats(&stats.generations[2]), "cycle", cycle_stats(&stats.cycle), "snapshot",
+        snapshot_stats(&stats.cycle), "timer", nvpy_timer_stats(), "frozen",
+        (Py_ssize_t)stats.frozen, "long_lived_total", (Py_ssize_t)stats.long_lived_total,
+        "long_lived_pending", (Py_ssize_t)stats.long_lived_pending, "failed",
+        (unsigned long long)stats.failed, "pause_p50_ns",
+        (unsigned long long)neve_histogram_quantile(pauses, 0.5), "pause_p99_ns",
         (unsigned long long)neve_histogram_quantile(pauses, 0.99), "pause_max_ns",
         (unsigned long long)pauses->max_ns, "pause_total_ns", (unsigned long long)pauses->sum_ns);
 }

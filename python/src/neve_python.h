@@ -14,6 +14,7 @@
  *   object_*.c   the graph that it looks at, and what speaks against it
  *   prefork.c    forks that no Python code sees; the 25% rule after a freeze
  *   sysmodule.c  those of sys that say how much memory is allocated
+ *   exec.c       those of os that run another program in this process
  *   timer.c      asks for slices while nothing is allocated
  *   run.c        runs programs for `python -m neve`
  *   compat/      what differs between versions
@@ -171,10 +172,12 @@ bool nvpy_is_ours(void);
 bool nvpy_methods_replace(const char *module_name, nvpy_method *methods, size_t n);
 void nvpy_methods_restore(nvpy_method *methods, size_t n);
 
-/* ---- gcmodule.c, sysmodule.c ---- */
+/* ---- gcmodule.c, sysmodule.c, exec.c ---- */
 bool nvpy_gcmodule_install(void); /* false with an exception set */
 void nvpy_gcmodule_leave(void);
 bool nvpy_sysmodule_install(void); /* false with an exception set */
 void nvpy_sysmodule_leave(void);
+void nvpy_exec_install(void);
+void nvpy_exec_leave(void);
 
 #endif

@@ -80,14 +80,13 @@ static void print_stop(const neve_collection *collection)
                        seconds);
 }
 
-/* In the incremental mode cycles collect the old generation: the interpreter's 25%
- * rule shall never find that a full collection is due, so that whoever asks for one
- * means it. */
+/* Where cycles collect the old generation, the interpreter's 25% rule shall never
+ * find that a full collection is due, so that whoever asks for one means it. */
 #define NEVER_DUE (PY_SSIZE_T_MAX / 2)
 
 static void set_long_lived(struct _gc_runtime_state *gc, size_t total, size_t pending)
 {
-    bool in_slices = neve_collector_mode(nvpy.collector) == NEVE_MODE_INCREMENTAL;
+    bool in_slices = neve_mode_has_cycles(neve_collector_mode(nvpy.collector));
     gc->long_lived_total = in_slices ? NEVER_DUE : (Py_ssize_t)total;
     gc->long_lived_pending = in_slices ? 0 : (Py_ssize_t)pending;
 }
@@ -96,7 +95,7 @@ void nvpy_takeover_set_mode(neve_mode mode)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
     size_t total, pending;
-    if (neve_collector_mode(nvpy.collector) != NEVE_MODE_INCREMENTAL)
+    if (!neve_mode_has_cycles(neve_collector_mode(nvpy.collector)))
         neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
                                       (size_t)gc->long_lived_pending);
     (void)neve_collector_set_mode(nvpy.collector, mode);
@@ -117,7 +116,7 @@ static void add_cycle_results(const neve_collection *collection)
 static void run_collection(int generation, PyObject *info)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
-    bool in_slices = neve_collector_mode(nvpy.collector) == NEVE_MODE_INCREMENTAL;
+    bool in_slices = neve_mode_has_cycles(neve_collector_mode(nvpy.collector));
     if (!in_slices)
         neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
                                       (size_t)gc->long_lived_pending);
@@ -322,6 +321,7 @@ void nvpy_takeover_leave(void)
     nvpy_takeover_set_mode(NEVE_MODE_GENERATIONAL); /* drains, and undoes NEVER_DUE */
     nvpy_gcmodule_leave();
     nvpy_sysmodule_leave();
+    nvpy_exec_leave();
     if (nvpy.is_leaving)
         nvpy_lists_give_back_at_exit();
     else

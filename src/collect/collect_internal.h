@@ -17,6 +17,7 @@
  *   pace.c       when a cycle begins, and how long its slices are
  *   cycle.c      its phases: marking, filtering, verifying, reclaiming
  *   filter.c     from what the marking left white to groups of likely garbage
+ *   snapshot.c   snapshot mode: the marking, in a child, on a copy of the memory
  *
  * Generations of objects, as the side table's states show them:
  *
@@ -103,6 +104,8 @@ typedef struct nv_queue {
 /* What a cycle of the incremental mode is doing (see cycle.c), in this order. */
 typedef enum nv_phase {
     NV_CYCLE_IDLE,
+    NV_CYCLE_SNAPSHOT,     /* a child marks; if it fails, the next two phases do */
+    NV_CYCLE_TAKE,         /* chunk by chunk: what it did not reach is white; then numbered */
     NV_CYCLE_WHITEN,       /* chunk by chunk: old objects become white */
     NV_CYCLE_MARK,         /* what the roots reach is not white any more */
     NV_CYCLE_NUMBER,       /* the suspects, those that are white still, get numbers */
@@ -120,8 +123,27 @@ typedef enum nv_phase {
 #define NV_CYCLE_BATCH 128u
 #define NV_FILTER_ABOVE 2048u
 
+/* What the child of a snapshot shares with the collector: see snapshot.c. */
+typedef struct nv_report nv_report;
+
+typedef struct nv_snapshot {
+    int child;          /* to be reaped; 0: there is none */
+    int owner;          /* the process whose child it is: a fork makes another */
+    nv_report *report;  /* NULL: none is awaited, nor being read */
+    size_t bytes;       /* of it */
+    size_t read;        /* entries of it that have been taken */
+    size_t least;       /* of fewer old objects no snapshot is made */
+    uint64_t end_ns;    /* when it is given up */
+    size_t promoted;    /* in this cycle when it was begun */
+    uint64_t slack_ns;  /* that it has, whatever its size */
+    unsigned failures;  /* one after the other */
+    unsigned skip;      /* so many cycles mark in slices: the last ones have failed */
+    unsigned held_back; /* for tests: so many looks find the child at work */
+} nv_snapshot;
+
 typedef struct nv_cycle {
     nv_phase phase;
+    bool is_snapshot;   /* nothing was marked in slices */
     bool has_rescanned; /* the roots, at the end of the marking */
     bool is_filtered;   /* the trial deletion has been */
     uintptr_t chunk;    /* where a scan over the chunks goes on */
@@ -146,21 +168,24 @@ typedef struct nv_cycle {
     size_t filter_above; /* a group so large asks for the trial deletion */
 
     /* Pacing: see pace.c. */
-    size_t low;             /* least old population since the last cycle ended */
-    size_t population;      /* old objects when this cycle began */
-    size_t goal;            /* promotions until it ought to have ended */
-    size_t promoted;        /* so far */
+    size_t low;        /* least old population since the last cycle ended */
+    size_t population; /* old objects when this cycle began */
+    size_t goal;       /* promotions until it ought to have ended */
+    size_t promoted;   /* so far */
+    size_t reachable;  /* of the population when the last cycle began */
+    size_t reachable_before;
+    size_t pace;            /* promotions per young collection, averaged, * 16 */
+    uint64_t young_ns;      /* which these take, averaged */
     uint64_t expected_ns;   /* to be spent, all in all */
     uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns */
-    uint64_t owed_ns;
-    uint64_t end_ns;       /* when the last one ended */
-    size_t middle;         /* objects in the middle generation, at most */
-    size_t unpaid;         /* promotions that the next slice has to pay for */
-    uint32_t quiet_count;  /* the young count and ... */
-    size_t quiet_old;      /* ... the old population when the last cycle ended */
-    bool is_wanted;        /* by neve_step */
-    size_t changes;        /* promotions since the last cycle began */
-    size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
+    uint64_t end_ns;        /* when the last one ended */
+    size_t middle;          /* objects in the middle generation, at most */
+    size_t unpaid;          /* promotions that the next slice has to pay for */
+    uint32_t quiet_count;   /* the young count and ... */
+    size_t quiet_old;       /* ... the old population when the last cycle ended */
+    bool is_wanted;         /* by neve_step */
+    size_t changes;         /* promotions since the last cycle began */
+    size_t candidate_cost;  /* of verifying one, in 1/16 ns, averaged */
 
     neve_cycle_stats stats;
 } nv_cycle;
@@ -187,6 +212,7 @@ struct neve_collector {
     neve_mode mode;
     uint32_t pause_us;
     nv_cycle cycle;
+    nv_snapshot snapshot;
     size_t gather_limit;   /* as many young objects are enough for one collection */
     size_t gathered_pools; /* where the list of touched pools was left */
     bool is_partial;       /* some young objects were not gathered */
@@ -202,9 +228,11 @@ struct neve_collector {
     uint32_t *refs;     /* gc_refs of the candidates */
     size_t refs_bytes;
     nv_candidate_map map;
-    size_t verify_edges; /* to candidates, from the one that is being traversed */
-    size_t verify_alive; /* candidates rescued so far */
-    bool map_is_live;    /* the map tells exactly the condemned: for is_condemned */
+    uint32_t verify_own;   /* number of the candidate that is being traversed, plus one */
+    uint32_t verify_flags; /* and its flags so far */
+    size_t verify_alive;   /* candidates rescued so far */
+    size_t verify_open;    /* to be rescued until it is certain that all are alive */
+    bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
     size_t mark_depth, mark_room;     /* entries; how many there may be just now */
@@ -306,6 +334,9 @@ void nv_reclaim_drain(neve_collector *c);
 
 /* ---- collector.c ---- */
 
+/* Gives back all memory that is kept for the next collections. Between collections
+ * only, or at the end of one; a cycle may be under way. */
+void nv_tables_drop(neve_collector *c);
 #define NV_SLICE 3 /* in place of a generation: candidates of a cycle */
 /* Verifies c->candidates and reclaims the dead: for collections and for slices. */
 neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation);
@@ -332,6 +363,27 @@ void nv_cycle_abandon(neve_collector *c);
 /* So many objects that an earlier slice counted as collected turned out to be
  * uncollectable. */
 void nv_cycle_take_back(neve_collector *c, size_t collected);
+
+/* ---- snapshot.c ---- */
+
+void nv_snapshot_init(neve_collector *c);
+/* Whether the cycle that begins shall try one. */
+bool nv_snapshot_is_due(neve_collector *c);
+typedef enum nv_outcome {
+    NV_SNAPSHOT_AWAITED,
+    NV_SNAPSHOT_READY,
+    NV_SNAPSHOT_FAILED, /* and forgotten */
+} nv_outcome;
+/* Begins it, or looks how it is getting on. */
+nv_outcome nv_snapshot_step(neve_collector *c);
+/* Makes white what of this chunk is old and the child did not reach. Chunk by chunk,
+ * in address order, after the snapshot got ready and nv_mark_prepare. */
+void nv_snapshot_take(neve_collector *c, nv_chunk *chunk);
+void nv_snapshot_taken(neve_collector *c);
+/* Ends one that is awaited: what it finds is not wanted any more. */
+void nv_snapshot_abandon(neve_collector *c);
+/* Reaps the child of one that is over, if it has ended; `waits`: ends it. */
+void nv_snapshot_reap(neve_collector *c, bool waits);
 
 /* ---- pace.c ---- */
 

@@ -47,6 +47,7 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
     c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
 #endif
     c->cycle.filter_above = c->is_stressed ? 0 : NV_FILTER_ABOVE;
+    nv_snapshot_init(c);
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
     *out = c;
@@ -60,6 +61,7 @@ void neve_collector_destroy(neve_collector *c)
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
     neve_heap *heap = c->heap;
     nv_cycle_abandon(c);
+    nv_snapshot_reap(c, true);
     nv_verify_finish(c);
     nv_vec_destroy(heap, &c->young);
     nv_vec_destroy(heap, &c->candidates);
@@ -71,6 +73,24 @@ void neve_collector_destroy(neve_collector *c)
     nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
     nv_heap_unmap(heap, c->refs, c->refs_bytes);
     neve_heap_free(heap, c);
+}
+
+void nv_tables_drop(neve_collector *c)
+{
+    nv_verify_finish(c);
+    /* Nothing in these two is needed any more; a cycle may have filled others. */
+    c->young.count = c->candidates.count = 0;
+    nv_vec *const vecs[] = {&c->young, &c->candidates, &c->untrackable, &c->deferred,
+                            &c->stack, &c->now.items,  &c->later.items};
+    for (size_t i = 0; i < sizeof vecs / sizeof vecs[0]; i++)
+        if (vecs[i]->count == 0)
+            nv_vec_destroy(c->heap, vecs[i]);
+    nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
+    c->refs = NULL;
+    c->refs_bytes = 0;
+    nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
+    c->map.slots = NULL;
+    c->map.slot_bytes = 0;
 }
 
 /* After so many allocations the next part of an oversized young generation is due. */
@@ -218,7 +238,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         return NEVE_EBUSY;
     c->is_collecting = true;
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
-    bool in_slices = c->mode == NEVE_MODE_INCREMENTAL && !is_explicit;
+    bool in_slices = neve_mode_has_cycles(c->mode) && !is_explicit;
     c->gather_limit = SIZE_MAX;
     if (in_slices)
         generation = nv_pace_generation(c, generation);
@@ -246,10 +266,13 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);
     nv_verify_finish(c);
-    nv_vec_trim(c->heap, &c->young);
-    nv_vec_trim(c->heap, &c->candidates);
-    if (generation >= 2)
-        nv_vec_trim(c->heap, &c->untrackable);
+    if (generation >= 2) {
+        /* Such collections are rare, and in a forked child every page counts. */
+        nv_tables_drop(c);
+    } else {
+        nv_vec_trim(c->heap, &c->young);
+        nv_vec_trim(c->heap, &c->candidates);
+    }
     uint64_t now_ns = nv_os_now_ns();
     current->duration_ns = now_ns - current->start_ns;
     if (status == NEVE_OK)
@@ -260,6 +283,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (in_slices) {
         /* What is young still must keep a cycle from beginning: it would hold garbage. */
         c->is_partial |= status != NEVE_OK;
+        nv_snapshot_reap(c, false);
         nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;
@@ -310,8 +334,9 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
     neve_collection nothing = {.generation = 2};
     if (result != NULL)
         *result = nothing;
-    if (c->mode != NEVE_MODE_INCREMENTAL || c->is_collecting)
+    if (!neve_mode_has_cycles(c->mode) || c->is_collecting)
         return false;
+    nv_snapshot_reap(c, false);
     if (!cycle_is_pending(c)) {
         if (!nv_pace_has_changed(c))
             return false;
@@ -392,6 +417,7 @@ void neve_collector_drain(neve_collector *c)
         return;
     c->is_collecting = true;
     nv_cycle_abandon(c);
+    nv_snapshot_reap(c, true);
     nv_reclaim_drain(c);
     c->is_collecting = false;
 }
@@ -439,7 +465,7 @@ neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
 {
     if (c->is_collecting)
         return NEVE_EBUSY;
-    if (mode != NEVE_MODE_GENERATIONAL && mode != NEVE_MODE_INCREMENTAL)
+    if (mode != NEVE_MODE_GENERATIONAL && !neve_mode_has_cycles(mode))
         return NEVE_EINVAL;
     neve_collector_drain(c);
     c->mode = mode;

@@ -6,6 +6,8 @@
  *
  *   whiten          every old object is white; what gets old later is not
  *   mark            white objects that the host's roots reach stop being white
+ *   snapshot, take  (snapshot mode; in place of these two) a child marks, and what it
+ *                   did not reach is white
  *   number, group   filter.c: what is white falls into groups
  *   count, subtract, rescue
  *                   where one is large: what looks alive stops being white, and
@@ -30,12 +32,22 @@
 /* Large mappings go back to the system in pieces of this size. */
 #define RELEASE_BYTES ((size_t)256 << 10)
 
+static void mark_in_slices(neve_collector *c)
+{
+    nv_mark_prepare(c, true);
+    c->cycle.phase = NV_CYCLE_WHITEN;
+    c->cycle.is_snapshot = false;
+}
+
 void nv_cycle_begin(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
     NV_ASSERT(cycle->phase == NV_CYCLE_IDLE);
-    nv_mark_prepare(c, true);
-    cycle->phase = NV_CYCLE_WHITEN;
+    cycle->is_snapshot = nv_snapshot_is_due(c);
+    if (cycle->is_snapshot)
+        cycle->phase = NV_CYCLE_SNAPSHOT;
+    else
+        mark_in_slices(c);
     cycle->has_rescanned = cycle->is_filtered = false;
     cycle->chunk = 0;
     cycle->word = 0;
@@ -49,6 +61,37 @@ void nv_cycle_begin(neve_collector *c)
     cycle->population = c->heap->old_objects;
     cycle->promoted = 0;
     cycle->changes = 0;
+}
+
+/* False: there is nothing to do but to wait for the child, which no slice does. */
+static bool snapshot_next(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    switch (nv_snapshot_step(c)) {
+    case NV_SNAPSHOT_AWAITED:
+        return false;
+    case NV_SNAPSHOT_READY:
+        nv_mark_prepare(c, true);
+        cycle->phase = NV_CYCLE_TAKE;
+        break;
+    case NV_SNAPSHOT_FAILED:
+        mark_in_slices(c);
+        break;
+    }
+    return true;
+}
+
+static bool take_next(neve_collector *c)
+{
+    nv_chunk *chunk = nv_chunk_next(c->heap, c->cycle.chunk);
+    if (chunk == NULL) {
+        nv_snapshot_taken(c);
+        c->cycle.chunk = 0;
+        return true;
+    }
+    nv_snapshot_take(c, chunk);
+    c->cycle.chunk = chunk->base + NV_CHUNK_BYTES;
+    return false;
 }
 
 static bool whiten_next(neve_collector *c)
@@ -178,19 +221,29 @@ static void add_up(neve_collector *c)
 }
 
 /* A quantum of work: some 10 microseconds, but for what cannot be split (the roots,
- * one group, one object that its host cannot traverse in pieces). */
-static void quantum(neve_collector *c)
+ * one group, one object that its host cannot traverse in pieces, making a child).
+ * False: there is nothing more to do now. */
+static bool quantum(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
     neve_status status = NEVE_OK;
     bool is_over = false;
     if (c->later.items.count > 0) {
         nv_reclaim_step(c, &c->later, 1);
-        return;
+        return true;
     }
     switch (cycle->phase) {
     case NV_CYCLE_IDLE:
-        return;
+        return false;
+    case NV_CYCLE_SNAPSHOT:
+        return snapshot_next(c);
+    case NV_CYCLE_TAKE:
+        is_over = take_next(c);
+        if (is_over) {
+            cycle->phase = NV_CYCLE_NUMBER;
+            return true;
+        }
+        break;
     case NV_CYCLE_WHITEN:
         is_over = whiten_next(c);
         break;
@@ -204,7 +257,7 @@ static void quantum(neve_collector *c)
         is_over = nv_filter_group(c);
         if (is_over && (cycle->largest <= cycle->filter_above || cycle->is_filtered)) {
             cycle->phase = NV_CYCLE_VERIFY;
-            return;
+            return true;
         }
         break;
     case NV_CYCLE_COUNT:
@@ -217,7 +270,7 @@ static void quantum(neve_collector *c)
         is_over = rescue_next(c);
         if (is_over) {
             cycle->phase = NV_CYCLE_NUMBER;
-            return;
+            return true;
         }
         break;
     case NV_CYCLE_VERIFY:
@@ -235,7 +288,7 @@ static void quantum(neve_collector *c)
         is_over = end_marks_next(c);
         if (is_over) {
             cycle->phase = NV_CYCLE_IDLE;
-            return;
+            return true;
         }
         break;
     }
@@ -245,6 +298,7 @@ static void quantum(neve_collector *c)
     } else if (is_over) {
         cycle->phase++;
     }
+    return true;
 }
 
 void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
@@ -255,14 +309,16 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     if (!was_running && c->later.items.count == 0)
         return;
     uint64_t now_ns, used_ns = nv_os_thread_ns();
+    bool has_more;
     neve_collection before = c->current;
     c->current.collected = c->current.uncollectable = 0;
     if (c->host->begin != NULL)
         c->host->begin(c->ctx, 2, true);
     do {
-        quantum(c);
+        has_more = quantum(c);
         now_ns = nv_os_now_ns();
-    } while (now_ns < deadline_ns && (cycle->phase != NV_CYCLE_IDLE || c->later.items.count > 0));
+    } while (has_more && now_ns < deadline_ns &&
+             (cycle->phase != NV_CYCLE_IDLE || c->later.items.count > 0));
 
     uint64_t spent_ns = nv_os_thread_ns() - used_ns;
     cycle->spent_ns += spent_ns;
@@ -296,6 +352,7 @@ void nv_cycle_abandon(neve_collector *c)
     nv_cycle *cycle = &c->cycle;
     if (cycle->phase == NV_CYCLE_IDLE)
         return;
+    nv_snapshot_abandon(c);
     cycle->chunk = 0;
     while (!end_suspects_next(c))
         continue;

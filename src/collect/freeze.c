@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The permanent generation (invariant 7): everything into it, and out of it.
+ * The permanent generation (invariant 7): everything into it, and out of it. And
+ * what the collector does before a fork.
  *
  * Frozen objects have both state bits. They are white at the beginning of a
  * marking, so that it reads through them, and never suspects.
@@ -50,4 +51,14 @@ neve_status neve_collector_unfreeze(neve_collector *c)
     neve_collector_drain(c);
     nv_chunk_each(c->heap, unfreeze_chunk, NULL);
     return NEVE_OK;
+}
+
+void neve_collector_before_fork(neve_collector *c)
+{
+    if (c->is_collecting)
+        return;
+    c->is_collecting = true;
+    nv_reclaim_drain(c);
+    c->is_collecting = false;
+    nv_tables_drop(c);
 }

@@ -172,10 +172,14 @@ size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation)
     bool has_bits = generation >= 2 || c->host->gather == NULL;
     nv_state state = generation >= 2 ? NV_STATE_OLD : NV_STATE_MIDDLE;
     size_t moved = has_bits ? 0 : n;
+    nv_chunk *chunk = NULL; /* objects of one age are neighbours, mostly */
     for (size_t i = 0; has_bits && i < n; i++) {
         void *object = objects[i];
-        if (!nv_state_set(c->heap, object, state))
+        if (chunk == NULL || (uintptr_t)object - chunk->base >= NV_CHUNK_BYTES)
+            chunk = nv_chunk_ensure(c->heap, object);
+        if (chunk == NULL)
             continue;
+        nv_state_set_in(c->heap, chunk, object, state);
         objects[i] = objects[moved];
         objects[moved++] = object;
     }

@@ -9,6 +9,13 @@
  *      all candidates that it reaches
  *   4. the rest refers only to itself: dead
  *
+ * Step 3 seldom has to go all the way. What is dead is referred to by the dead
+ * alone, each by one at least; a finite set like that holds a cycle; and a cycle has
+ * a reference that leads ahead: to an object with the number of the referrer or a
+ * higher one, whatever the order of the numbers. So once all that hold a reference
+ * ahead are rescued, nobody is dead. Young objects are numbered by age, and
+ * most refer to older ones only: they were made of them.
+ *
  * As in CPython's collector, but with gc_refs in a vector by candidate number,
  * and the number found through a map keyed by address, so that no object is
  * written and non-candidates are not even read.
@@ -24,11 +31,13 @@
 
 #include "platform/os.h"
 
-/* gc_refs of a candidate: a count or one of three other values, and a flag for
- * "refers to candidates". Whoever lacks the flag after the subtraction need not
- * be traversed again when it is rescued; most containers hold leaves only. */
+/* gc_refs of a candidate: a count or one of three other values, and two flags:
+ * "refers to candidates" and "refers to one ahead". Whoever lacks the first after
+ * the subtraction need not be traversed again when it is rescued; most containers
+ * hold leaves only. */
 #define REFS_EDGES 0x80000000u
-#define REFS_VALUE 0x7fffffffu
+#define REFS_AHEAD 0x40000000u
+#define REFS_VALUE 0x3fffffffu
 #define REFS_HELD REFS_VALUE          /* not to be trusted: held from outside */
 #define REFS_REACHED (REFS_VALUE - 1) /* held from outside, rescued */
 #define REFS_UNCOLLECTABLE (REFS_VALUE - 2)
@@ -70,10 +79,10 @@ static inline uint32_t hash_find(const nv_candidate_map *map, const void *object
     uint64_t key = slot_key(object);
     for (uint32_t i = hash_of(map, object);; i = (i + 1) & map->mask) {
         uint64_t slot = map->slots[i];
-        if (slot == 0)
-            return 0;
         if ((slot ^ key) >> SLOT_NUMBER_BITS == 0)
             return (uint32_t)(slot ^ key);
+        if (slot == 0)
+            return 0;
     }
 }
 
@@ -200,8 +209,10 @@ static void report_too_many(neve_collector *c, void *object)
 #endif
 }
 
-/* Returns how many edges to candidates that makes: 1 or 0. */
-static inline size_t subtract(neve_collector *c, uint32_t *all_refs, uint32_t number, void *object)
+/* A reference from candidate `own` to `object`, which is candidate `number` or none
+ * (0). Returns the flags that this makes for `own`. */
+static inline uint32_t subtract(neve_collector *c, uint32_t *all_refs, uint32_t own,
+                                uint32_t number, void *object)
 {
     if (number == 0)
         return 0;
@@ -212,7 +223,7 @@ static inline size_t subtract(neve_collector *c, uint32_t *all_refs, uint32_t nu
         report_too_many(c, object);
         *refs |= REFS_HELD;
     }
-    return 1;
+    return number < own ? REFS_EDGES : REFS_EDGES | REFS_AHEAD;
 }
 
 /* Marks a candidate as reached, and queues it if it can reach others. */
@@ -221,6 +232,7 @@ static inline void reach(neve_collector *c, uint32_t number, void *object)
     uint32_t refs = c->refs[number - 1];
     c->refs[number - 1] = REFS_REACHED;
     c->verify_alive++;
+    c->verify_open -= (refs & REFS_AHEAD) != 0;
     if ((refs & REFS_EDGES) != 0)
         c->stack.items[c->stack.count++] = object; /* reserved: each is pushed once */
 }
@@ -235,13 +247,13 @@ static inline void rescue(neve_collector *c, uint32_t number, void *object)
 static int visit_subtract_hash(void *object, void *arg)
 {
     neve_collector *c = arg;
-    c->verify_edges += subtract(c, c->refs, hash_find(&c->map, object), object);
+    c->verify_flags |= subtract(c, c->refs, c->verify_own, hash_find(&c->map, object), object);
     return 0;
 }
 static int visit_subtract_index(void *object, void *arg)
 {
     neve_collector *c = arg;
-    c->verify_edges += subtract(c, c->refs, index_find(c, object), object);
+    c->verify_flags |= subtract(c, c->refs, c->verify_own, index_find(c, object), object);
     return 0;
 }
 static int visit_rescue_hash(void *object, void *arg)
@@ -302,42 +314,48 @@ static void edges_of(neve_collector *c, void *const *objects, size_t n, neve_edg
         edges[i].stride = 0;
 }
 
-/* Subtracts what the candidates refer to, and flags those that refer to others. */
-static inline __attribute__((always_inline)) void
+/* Subtracts what the candidates refer to, and flags those that refer to others.
+ * Returns how many refer to one ahead. */
+static inline __attribute__((always_inline)) size_t
 subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
 {
     const nv_candidate_map map = c->map;
     uint32_t *refs = c->refs;
+    size_t ahead = 0;
     for (size_t first = 0; first < n; first += VERIFY_BATCH) {
         neve_edges edges[VERIFY_BATCH];
         size_t m = n - first < VERIFY_BATCH ? n - first : VERIFY_BATCH;
         edges_of(c, objects + first, m, edges);
         for (size_t i = 0; i < m; i++) {
-            c->verify_edges = 0;
-            if (edges[i].stride == 0)
+            uint32_t own = (uint32_t)(first + i) + 1, flags = 0;
+            if (edges[i].stride == 0) {
+                c->verify_own = own;
+                c->verify_flags = 0;
                 traverse_whole(c, objects[first + i],
                                by_hash ? visit_subtract_hash : visit_subtract_index);
-            size_t found = c->verify_edges;
-            void *const *item = edges[i].items;
-            for (size_t k = edges[i].stride == 0 ? 0 : edges[i].count; k > 0;
-                 k--, item += edges[i].stride)
-                if (*item != NULL)
-                    found += subtract(
-                        c, refs, by_hash ? hash_find(&map, *item) : index_find(c, *item), *item);
-            if (found != 0)
-                refs[first + i] |= REFS_EDGES;
+                flags = c->verify_flags;
+            } else {
+                void *const *item = edges[i].items;
+                for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
+                    if (*item != NULL)
+                        flags |= subtract(c, refs, own,
+                                          by_hash ? hash_find(&map, *item) : index_find(c, *item),
+                                          *item);
+            }
+            if (flags != 0) {
+                refs[own - 1] |= flags;
+                ahead += (flags & REFS_AHEAD) != 0;
+            }
         }
     }
+    return ahead;
 }
 
-/* Rescues what the candidates on the stack reach. Ends when nobody is left who
- * could need it: a young generation mostly survives as a whole, and then the
- * last of it need not be looked at again. */
-static inline __attribute__((always_inline)) void rescue_reached(neve_collector *c, size_t n,
-                                                                 bool by_hash)
+/* Rescues what the candidates on the stack reach, until nobody is open any more. */
+static inline __attribute__((always_inline)) void rescue_reached(neve_collector *c, bool by_hash)
 {
     const nv_candidate_map map = c->map;
-    while (c->stack.count > 0 && c->verify_alive < n) {
+    while (c->stack.count > 0 && c->verify_open > 0) {
         neve_edges edges[VERIFY_BATCH];
         void *objects[VERIFY_BATCH]; /* others are pushed in their place */
         size_t m = c->stack.count < VERIFY_BATCH ? c->stack.count : VERIFY_BATCH;
@@ -356,22 +374,39 @@ static inline __attribute__((always_inline)) void rescue_reached(neve_collector 
     }
 }
 
-/* Rescues the candidates that are held from outside, and what these reach. The
- * stack is emptied as soon as it fills a batch, so that it stays small. */
-static inline __attribute__((always_inline)) void
-rescue_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
+/* Returns how many of the candidates are alive. It is certain that all are as soon
+ * as the `ahead` that refer to one ahead are rescued (SIZE_MAX: not even then). */
+static inline __attribute__((always_inline)) size_t
+rescue_all(neve_collector *c, void *const *objects, size_t n, size_t ahead, bool by_hash)
 {
+    uint32_t *refs = c->refs;
     c->verify_alive = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t value = refs_value(c->refs[i]);
+    c->verify_open = ahead;
+    /* Mostly these are held from outside themselves: older objects that were given
+     * something new. */
+    if (ahead != SIZE_MAX && ahead != 0) {
+        for (size_t i = 0; i < n; i++)
+            if ((refs[i] & REFS_AHEAD) != 0 && refs_value(refs[i]) != 0)
+                reach(c, (uint32_t)i + 1, objects[i]);
+        rescue_reached(c, by_hash);
+    }
+    bool all_alive = c->verify_open == 0;
+#if NEVE_DEBUG >= 1
+    c->verify_open = SIZE_MAX; /* the proof is put to the test */
+#endif
+    /* The stack is emptied as soon as it fills a batch, so that it stays small. */
+    for (size_t i = 0; i < n && c->verify_open > 0; i++) {
+        uint32_t value = refs_value(refs[i]);
         if (value == 0 || value == REFS_REACHED)
             continue;
         reach(c, (uint32_t)i + 1, objects[i]);
         if (c->stack.count >= VERIFY_BATCH)
-            rescue_reached(c, n, by_hash);
+            rescue_reached(c, by_hash);
     }
-    rescue_reached(c, n, by_hash);
+    rescue_reached(c, by_hash);
     c->stack.count = 0;
+    NV_ASSERT(!all_alive || c->verify_alive == n);
+    return all_alive || c->verify_open == 0 ? n : c->verify_alive;
 }
 
 static int visit_uncollectable(void *object, void *arg)
@@ -468,20 +503,17 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
 
     c->host->read_counts(c->ctx, objects, n, c->refs);
     uint32_t *refs = c->refs;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t count = refs[i];
-        refs[i] = count > REFS_MAX ? REFS_HELD : count - (count < held ? count : held);
-    }
-    if (by_hash)
-        subtract_all(c, objects, n, true);
-    else
-        subtract_all(c, objects, n, false);
-
-    if (by_hash)
-        rescue_all(c, objects, n, true);
-    else
-        rescue_all(c, objects, n, false);
-    size_t alive = c->verify_alive;
+    if (held != 0)
+        for (size_t i = 0; i < n; i++)
+            refs[i] -= refs[i] < held || refs[i] > REFS_MAX ? 0 : held;
+    for (size_t i = 0; i < n; i++)
+        refs[i] = refs[i] > REFS_MAX ? REFS_HELD : refs[i];
+    size_t ahead = by_hash ? subtract_all(c, objects, n, true) : subtract_all(c, objects, n, false);
+    /* Of objects on which the collector holds the only references nobody need have any. */
+    if (held != 0)
+        ahead = SIZE_MAX;
+    size_t alive =
+        by_hash ? rescue_all(c, objects, n, ahead, true) : rescue_all(c, objects, n, ahead, false);
     if (alive < n && c->host->is_uncollectable != NULL)
         verdict->uncollectable = find_uncollectable(c, objects, n);
     verdict->dead = n - alive - verdict->uncollectable;

@@ -19,6 +19,9 @@
  *
  * After fork() the lists start empty: the child takes pools from arenas of its
  * own, and an inherited arena joins the lists when one of its pools empties.
+ * Memory of such an arena's free pools that the parent may still share is given
+ * back before it is used again: a fresh page costs less than a copy of a page
+ * whose contents nobody wants, and leaves the other to the parent alone.
  */
 #include "heap_internal.h"
 
@@ -72,7 +75,7 @@ static bool arena_add(neve_heap *heap)
     }
     nv_chunk_set_arena(heap, chunk, true);
     chunk->free_mask = ~(uint64_t)1;
-    chunk->dirty_mask = 0;
+    chunk->dirty_mask = chunk->inherited_mask = 0;
     chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
     list_insert(heap, chunk, NV_ARENA_POOLS);
     heap->arenas++;
@@ -93,7 +96,7 @@ static void arena_clean(neve_heap *heap, nv_chunk *chunk)
         heap->dirty_pools -= length;
         dirty = first + length >= NV_POOLS ? 0 : dirty >> (first + length) << (first + length);
     }
-    chunk->dirty_mask = 0;
+    chunk->dirty_mask = chunk->inherited_mask = 0;
 }
 
 /* Unmaps an arena all of whose pools are free and which is in a list. During a
@@ -118,7 +121,7 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
         /* A verification is under way: only the memory goes, the descriptor
          * stays as that of a chunk in which nothing of ours lies. */
         nv_chunk_set_arena(heap, chunk, false);
-        chunk->free_mask = chunk->dirty_mask = 0;
+        chunk->free_mask = chunk->dirty_mask = chunk->inherited_mask = 0;
     } else {
         nv_chunk_remove(heap, chunk);
     }
@@ -183,6 +186,10 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
     if ((chunk->dirty_mask & bit) != 0) {
         chunk->dirty_mask &= ~bit;
         heap->dirty_pools--;
+        if (NEVE_UNLIKELY((chunk->inherited_mask & bit) != 0)) {
+            chunk->inherited_mask &= ~bit;
+            nv_os_discard((char *)chunk->base + ((size_t)number << NV_POOL_SHIFT), NV_POOL_BYTES);
+        }
         if (heap->low_dirty > heap->dirty_pools)
             heap->low_dirty = heap->dirty_pools;
     } else if (heap->recent_pools > 0) {
@@ -237,11 +244,16 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
         /* An inherited arena: its other free pools become usable as well. */
         chunk->next = chunk->prev = NULL;
         chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
+        chunk->inherited_mask = chunk->dirty_mask;
         heap->dirty_pools += (size_t)__builtin_popcountll(chunk->dirty_mask);
     } else if (free_count > 0) {
         list_remove(heap, chunk, free_count);
     }
     nv_touched_remove(heap, pool);
+    if ((pool->tag & NV_POOL_INHERITED) != 0) {
+        nv_held_drop(heap, pool);
+        chunk->inherited_mask |= bit;
+    }
     memset(pool, 0, sizeof *pool);
 
     chunk->free_mask |= bit;

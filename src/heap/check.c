@@ -61,8 +61,12 @@ static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
     }
     uint64_t seen[NV_POOL_BITS_WORDS] = {0};
     unsigned free_blocks = check_list(c, pool, base, pool->free, seen);
-    for (unsigned l = 0; l < NV_HELD_LISTS; l++)
-        free_blocks += check_list(c, pool, base, nv_pool_held(pool, l), seen);
+    for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++) {
+        if ((pool->held[w] & seen[w]) != 0)
+            fail(c, base, "a block that is held back is in a free list");
+        seen[w] |= pool->held[w];
+        free_blocks += (unsigned)__builtin_popcountll(pool->held[w]);
+    }
     size_t bytes = nv_pool_block_bytes(pool);
     bool has_state = (pool->tag & NV_POOL_HAS_STATE) != 0;
     bool is_inherited = (pool->tag & NV_POOL_INHERITED) != 0;
@@ -104,6 +108,8 @@ static void check_chunk(nv_chunk *chunk, void *arg)
     c->arenas++;
     if ((chunk->dirty_mask & ~chunk->free_mask) != 0)
         fail(c, (void *)chunk->base, "a pool in use is marked as empty");
+    if ((chunk->inherited_mask & ~chunk->dirty_mask) != 0)
+        fail(c, (void *)chunk->base, "a pool without memory is marked as inherited");
     if (nv_chunk_is_listed(c->heap, chunk))
         c->dirty += (size_t)__builtin_popcountll(chunk->dirty_mask);
     uintptr_t entry = nv_entry_find(c->heap, (void *)chunk->base);
@@ -132,22 +138,29 @@ static void check_lists(check *c)
                     fail(c, pool, "a pool is in the wrong partial list");
 }
 
+typedef struct check_large_blocks {
+    check *c;
+    size_t count, bytes;
+} check_large_blocks;
+
+static void check_entry(const nv_large *entry, void *arg)
+{
+    check_large_blocks *l = arg;
+    const neve_heap *heap = l->c->heap;
+    l->count++;
+    l->bytes += entry->size;
+    if (nv_large_find(heap, entry->block) != entry)
+        fail(l->c, entry->block, "a large block cannot be found in its registry");
+    if (entry->young != 0 && (entry->young > heap->young_large_count ||
+                              heap->young_large[entry->young - 1] != entry->block))
+        fail(l->c, entry->block, "a large block disagrees with the list of young ones");
+}
+
 static void check_large(check *c)
 {
-    size_t count = 0, bytes = 0;
-    for (size_t i = 0; i < c->heap->large_capacity; i++) {
-        const nv_large *entry = &c->heap->large_slots[i];
-        if (entry->block == NULL)
-            continue;
-        count++;
-        bytes += entry->size;
-        if (nv_large_find(c->heap, entry->block) != entry)
-            fail(c, entry->block, "a large block cannot be found in its registry");
-        if (entry->young != 0 && (entry->young > c->heap->young_large_count ||
-                                  c->heap->young_large[entry->young - 1] != entry->block))
-            fail(c, entry->block, "a large block disagrees with the list of young ones");
-    }
-    if (count != c->heap->large_count || bytes != c->heap->large_bytes)
+    check_large_blocks l = {.c = c};
+    nv_large_each(c->heap, check_entry, &l);
+    if (l.count != c->heap->large_count || l.bytes != c->heap->large_bytes)
         fail(c, NULL, "the counts of large blocks are wrong");
 }
 

@@ -130,6 +130,11 @@ static void entry_store(neve_heap *heap, const nv_chunk *chunk, uintptr_t entry)
     uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
     uintptr_t *at = &heap->root[number >> NV_LEAF_SHIFT]->entries[number & (NV_LEAF_ENTRIES - 1)];
     __atomic_store_n(at, entry, __ATOMIC_RELEASE);
+    uintptr_t *owned = &heap->owned[number % NV_OWNED];
+    if (nv_entry_is_arena(entry))
+        __atomic_store_n(owned, number, __ATOMIC_RELEASE);
+    else if (*owned == number)
+        __atomic_store_n(owned, NV_OWNED_NONE(number), __ATOMIC_RELEASE);
 }
 
 /* Zeroes a table by giving its pages back. */
@@ -215,25 +220,7 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state)
         if (chunk == NULL)
             return false;
     }
-    unsigned granule = nv_granule(object);
-    uint64_t bit = (uint64_t)1 << (granule % 64);
-    nv_state_word *word = &chunk->state[granule / 64];
-    uint64_t lo = (state & 1) != 0 ? word->lo | bit : word->lo & ~bit;
-    uint64_t hi = (state & 2) != 0 ? word->hi | bit : word->hi & ~bit;
-    /* Tables of a forked child are shared with its parent until written. */
-    if (word->lo != lo)
-        word->lo = lo;
-    if (word->hi != hi) {
-        word->hi = hi;
-        heap->old_objects += (hi & bit) != 0 ? 1 : (size_t)-1;
-    }
-    if (state == NV_STATE_MIDDLE && !chunk->has_middle)
-        chunk->has_middle = true;
-    if (state != NV_STATE_YOUNG && chunk->is_arena) {
-        nv_pool *pool = nv_pool_of(object);
-        if ((pool->tag & NV_POOL_HAS_STATE) == 0)
-            pool->tag |= NV_POOL_HAS_STATE;
-    }
+    nv_state_set_in(heap, chunk, object, state);
     return true;
 }
 

@@ -3,17 +3,172 @@
  * What the child of a fork does differently (invariant 8): it writes to an
  * inherited OS page only where the program itself has just written.
  *
+ * Before the fork, neve_heap_before_fork gives empty memory back and has what is
+ * still to be allocated fill the pools with the fewest holes.
+ *
  * neve_heap_after_fork_child only starts a new epoch and empties the lists, at
  * a cost that does not grow with the heap. Every pool of an earlier epoch thus
  * differs in its tag; the first free in it adopts it:
- *   - its free blocks are held back: they may lie on pages nobody has written;
+ *   - its free blocks are held back, by bits of their own, for they may lie on
+ *     pages that nobody has written;
  *   - a counted object that is freed has just dirtied its page by its count,
- *     so its block goes to the pool's (now child-local) free list;
+ *     so its block goes to the pool's (now child-local) free list, and with it
+ *     the held blocks of that page;
  *   - a raw buffer is noted in the state table, whose bits no object uses
- *     there, and its block is not written;
- *   - a pool that becomes empty goes back to its arena, memory and all.
+ *     there, as are the blocks of its pool that were free before, and its block
+ *     is not written;
+ *   - a pool that becomes empty goes back to its arena, which has its memory
+ *     replaced by fresh pages before it is used again (arena.c).
+ *
+ * So free blocks are lost to a child only on pages where it frees nothing. A
+ * chain of processes, each the child of the last, does not grow for that: a
+ * page on which nothing dies holds what the program keeps.
+ *
+ * The bits of held blocks lie in small mappings beside all else. Without memory
+ * for them a pool of objects keeps its free list, and pages are copied as it is
+ * used.
  */
 #include "heap_internal.h"
+
+#include "platform/os.h"
+
+/* ---- bits of held blocks ---- */
+
+static unsigned held_size_class(const nv_pool *pool)
+{
+    unsigned size_class = 0;
+    while ((1u << size_class) < nv_pool_bits_words(pool))
+        size_class++;
+    return size_class;
+}
+
+/* Zeroed words for the pool's bits; NULL without memory. */
+static uint64_t *held_alloc(neve_heap *heap, const nv_pool *pool)
+{
+    unsigned size_class = held_size_class(pool);
+    size_t words = (size_t)1 << size_class;
+    uint64_t *bits = heap->held_unused[size_class];
+    if (bits != NULL) {
+        memcpy(&heap->held_unused[size_class], bits, sizeof bits);
+        memset(bits, 0, words * sizeof *bits);
+        return bits;
+    }
+    if ((size_t)(heap->held_end - heap->held_at) < words) {
+        nv_held_slab *slab = nv_heap_map(heap, NV_HELD_SLAB_BYTES);
+        if (slab == NULL)
+            return NULL;
+        slab->next = heap->held_slabs;
+        heap->held_slabs = slab;
+        heap->held_at = (uint64_t *)(void *)(slab + 1);
+        heap->held_end = (uint64_t *)(void *)slab + NV_HELD_SLAB_BYTES / sizeof(uint64_t);
+    }
+    bits = heap->held_at;
+    heap->held_at += words;
+    return bits;
+}
+
+void nv_held_drop(neve_heap *heap, nv_pool *pool)
+{
+    if (pool->held == NULL)
+        return;
+    unsigned size_class = held_size_class(pool);
+    memcpy(pool->held, &heap->held_unused[size_class], sizeof pool->held);
+    heap->held_unused[size_class] = pool->held;
+    pool->held = NULL;
+}
+
+void nv_held_destroy(neve_heap *heap)
+{
+    while (heap->held_slabs != NULL) {
+        nv_held_slab *slab = heap->held_slabs;
+        heap->held_slabs = slab->next;
+        nv_heap_unmap(heap, slab, NV_HELD_SLAB_BYTES);
+    }
+}
+
+void nv_held_release_page(nv_pool *pool, const void *block)
+{
+    size_t bytes = nv_pool_block_bytes(pool);
+    size_t page = nv_os_page_bytes();
+    char *base = nv_pool_base(pool);
+    size_t first, end; /* offsets of the page in the pool */
+    if (page >= NV_POOL_BYTES) {
+        first = 0;
+        end = NV_POOL_BYTES;
+    } else {
+        first = (size_t)((const char *)block - base) & ~(page - 1);
+        end = first + page;
+    }
+    for (size_t i = (first + bytes - 1) / bytes; i < pool->carved && (i + 1) * bytes <= end; i++) {
+        if ((pool->held[i / 64] >> (i % 64)) == 0) {
+            i |= 63; /* nothing more in this word */
+            continue;
+        }
+        if (!nv_held_has(pool, (unsigned)i))
+            continue;
+        pool->held[i / 64] &= ~((uint64_t)1 << (i % 64));
+        *(void **)(void *)(base + i * bytes) = pool->free;
+        pool->free = base + i * bytes;
+    }
+}
+
+/* ---- before the fork ---- */
+
+static unsigned free_blocks(const nv_pool *pool)
+{
+    return (unsigned)(pool->capacity - pool->used);
+}
+
+/* Sorts a list linked through `next`, the pools with the fewest free blocks
+ * first: runs of doubling length are merged, with no memory but the links. */
+static nv_pool *sort_fullest_first(nv_pool *first)
+{
+    for (size_t length = 1;; length *= 2) {
+        nv_pool *rest = first, **link = &first;
+        size_t runs = 0;
+        while (rest != NULL) {
+            nv_pool *a = rest, *b = rest;
+            size_t left_a = 0, left_b = length;
+            for (; left_a < length && b != NULL; left_a++)
+                b = b->next;
+            while (left_a > 0 || (left_b > 0 && b != NULL)) {
+                nv_pool **from = &a;
+                if (left_a == 0 || (left_b > 0 && b != NULL && free_blocks(b) < free_blocks(a))) {
+                    from = &b;
+                    left_b--;
+                } else {
+                    left_a--;
+                }
+                *link = *from;
+                link = &(*from)->next;
+                *from = (*from)->next;
+            }
+            *link = NULL;
+            rest = b;
+            runs++;
+        }
+        if (runs <= 1)
+            return first;
+    }
+}
+
+void neve_heap_before_fork(neve_heap *heap)
+{
+    neve_heap_trim(heap);
+    for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
+        for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++) {
+            nv_pool *pool = sort_fullest_first(heap->partial_first[domain][size_class]);
+            heap->partial_first[domain][size_class] = pool;
+            nv_pool *last = NULL;
+            for (; pool != NULL; pool = pool->next) {
+                pool->prev = last;
+                last = pool;
+            }
+            heap->partial_last[domain][size_class] = last;
+        }
+}
+
+/* ---- the child ---- */
 
 void neve_heap_after_fork_child(neve_heap *heap)
 {
@@ -29,40 +184,55 @@ void neve_heap_after_fork_child(neve_heap *heap)
     heap->used_pools = 0;
     heap->dirty_pools = 0;
     heap->swing_pools = heap->low_dirty = heap->high_dirty = heap->recent_pools = 0;
+    /* What is noted from now on goes to pages of this process's own. */
+    heap->held_at = heap->held_end = NULL;
+    memset(heap->held_unused, 0, sizeof heap->held_unused);
+    nv_large_inherit(heap);
+}
+
+/* Notes in the chunk's table that a raw block is free. */
+static void note_free(const nv_pool *pool, const void *block)
+{
+    unsigned granule = nv_granule(block);
+    pool->chunk->state[granule / 64].hi |= (uint64_t)1 << (granule % 64);
+}
+
+static void hold_back(const nv_pool *pool, const void *block)
+{
+    size_t offset = (size_t)((const char *)block - nv_pool_base(pool));
+    unsigned number = nv_block_number(offset, nv_block_inverse(nv_pool_block_bytes(pool)));
+    pool->held[number / 64] |= (uint64_t)1 << (number % 64);
 }
 
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool)
 {
-    if (pool->free != NULL) {
-        unsigned list = 0;
-        while (list < NV_HELD_LISTS - 1 && pool->held[list] != 0)
-            list++;
-        if (pool->held[list] != 0) {
-            /* More forks inside forks than there are lists: one write joins two. */
-            void *last = pool->free;
-            while (*(void **)last != NULL)
-                last = *(void **)last;
-            *(void **)last = nv_pool_held(pool, list);
+    bool is_raw = pool->domain == NEVE_DOMAIN_RAW;
+    if (!is_raw && pool->free != NULL && pool->held == NULL)
+        pool->held = held_alloc(heap, pool);
+    if (is_raw || pool->held != NULL) {
+        for (const void *at = pool->free; at != NULL; at = *(void *const *)at) {
+            if (is_raw)
+                note_free(pool, at);
+            else
+                hold_back(pool, at);
         }
-        size_t offset = (size_t)((char *)pool->free - nv_pool_base(pool));
-        pool->held[list] = (uint16_t)(offset / NEVE_GRANULE + 1);
+        pool->free = NULL;
     }
-    pool->free = NULL;
     pool->next = pool->prev = NULL;
     pool->place = NV_POOL_FULL;
     pool->capacity = pool->carved; /* what was never touched stays so */
     pool->tag = (heap->tag & ~NV_POOL_FLAGS) | NV_POOL_INHERITED | (pool->tag & NV_POOL_HAS_STATE);
+    if (pool->free != NULL)
+        nv_partial_push(heap, pool);
 }
 
 void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void *block)
 {
-    unsigned granule = nv_granule(block);
-    uint64_t bit = (uint64_t)1 << (granule % 64);
-    if ((chunk->state[granule / 64].hi & bit) != 0) {
+    if (nv_inherited_is_noted(chunk, pool, block)) {
         nv_corrupt(heap, "freed a block twice");
         return;
     }
-    chunk->state[granule / 64].hi |= bit;
+    note_free(pool, block);
     if (--pool->used == 0) {
         nv_inherited_forget(chunk, pool);
         nv_pool_release(heap, pool);

@@ -34,7 +34,7 @@
  *      pages of their own;
  *   5. freeing a block clears the state and mark bits of its granules;
  *   8. after fork, current pools and partial lists start empty, and the free
- *      blocks of an inherited pool are held back.
+ *      blocks of an inherited pool are held back (heap/fork.c).
  */
 #ifndef NV_HEAP_INTERNAL_H
 #define NV_HEAP_INTERNAL_H
@@ -106,7 +106,15 @@ typedef struct nv_mark_word {
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
 
-#define NV_HELD_LISTS 4u
+/* Entries of the filter that tells arenas in a hurry: enough for 4 GiB in one piece.
+ * Few where the program is to be tested, so that arenas compete for them. */
+#if NEVE_DEBUG >= 1
+#define NV_OWNED 2u
+#else
+#define NV_OWNED 4096u
+#endif
+/* What no arena's number is equal to where that of `number` stands; nor is NULL's, 0. */
+#define NV_OWNED_NONE(number) ((uintptr_t)((number) % NV_OWNED == 0))
 
 typedef enum nv_pool_place {
     NV_POOL_FREE = 0, /* of no class, in its arena's free_mask */
@@ -127,9 +135,9 @@ typedef struct nv_pool {
     uint8_t size_class;
     uint8_t domain;
     uint8_t place;
-    /* Lists of inherited free blocks, which the child must not touch, one for
-     * each fork: the first block's granule in the pool, plus one; 0: none. */
-    uint16_t held[NV_HELD_LISTS];
+    /* Of an inherited pool: a bit for each carved block that was free at a fork
+     * and is held back (heap/fork.c); NULL: none is. */
+    uint64_t *held;
 } nv_pool;
 _Static_assert(UINTPTR_MAX <= 0xffffffffu || sizeof(nv_pool) == 64, "a pool is one cache line");
 
@@ -159,6 +167,7 @@ typedef struct nv_chunk {
     struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
     uint64_t dirty_mask;          /* ... of which these have memory that can be given back */
+    uint64_t inherited_mask;      /* ... of which these may be shared with a forked parent */
     uint32_t epoch;               /* of the list links above; another: not in a list */
     bool is_arena;                /* as the tag of the table's entry says */
     bool is_grey;                 /* in the queue of chunks with grey objects */
@@ -175,6 +184,13 @@ typedef struct nv_slab {
     nv_chunk chunks[NV_SLAB_CHUNKS];
 } nv_slab;
 
+/* Memory for the bits of held blocks (heap/fork.c): the words behind the head. */
+#define NV_HELD_SLAB_BYTES ((size_t)16 << 10)
+#define NV_HELD_SIZES 5u /* of 1, 2, 4, 8 and 16 words */
+typedef struct nv_held_slab {
+    struct nv_held_slab *next;
+} nv_held_slab;
+
 /* One entry of the registry of large blocks (heap/large.c). */
 typedef struct nv_large {
     void *block; /* NULL: empty slot */
@@ -182,6 +198,11 @@ typedef struct nv_large {
     uint32_t domain;
     uint32_t young; /* index + 1 in neve_heap.young_large; 0: not there */
 } nv_large;
+typedef struct nv_large_table {
+    nv_large *slots; /* open addressing, linear probing */
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;    /* slots in use */
+} nv_large_table;
 
 /* The second level of the table of chunks. An entry is 0 or a chunk's
  * descriptor, with NV_ENTRY_ARENA added where the chunk is an arena. */
@@ -197,6 +218,9 @@ struct neve_heap {
     uint32_t tag; /* of a pool of this epoch without flags */
     unsigned object_starts;
     nv_pool none; /* stands in `current` where there is no pool: always full */
+    /* The numbers of arenas, each by its low bits: a filter that tells most of them
+     * in one comparison; the others the table of chunks tells. */
+    uintptr_t owned[NV_OWNED];
 
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
@@ -228,9 +252,10 @@ struct neve_heap {
     size_t old_objects;  /* states that are old or permanent */
 
     neve_large_allocator large;
-    nv_large *large_slots; /* open addressing, linear probing */
-    size_t large_capacity; /* a power of two, or 0 */
-    size_t large_count;
+    nv_large_table large_table;     /* where new blocks are registered */
+    nv_large_table large_inherited; /* ... and those of before a fork: only read */
+    uint64_t *large_gone;           /* a bit for each slot of it: the block was freed since */
+    size_t large_count;             /* live, in both */
     size_t large_bytes;
     void **young_large; /* large objects since the list was last taken; holes are NULL */
     size_t young_large_count, young_large_capacity, young_large_holes;
@@ -238,6 +263,10 @@ struct neve_heap {
     neve_corruption_fn on_corruption;
     void *on_corruption_ctx;
     uint64_t fail_in; /* 1: the next allocation fails; 0: none */
+
+    nv_held_slab *held_slabs;
+    uint64_t *held_at, *held_end;         /* words that were never used, of the latest slab */
+    uint64_t *held_unused[NV_HELD_SIZES]; /* linked through the first word of each */
 
     nv_slab *slabs;
     nv_chunk *free_chunks; /* unused descriptors */
@@ -380,23 +409,49 @@ void nv_arena_purge(neve_heap *heap, size_t keep_bytes);
 
 /* ---- pool.c: blocks ---- */
 
-/* Descriptor number `number` of the arena at `base`. It lies on one of the
- * four pages of place 0, by the arena's number: were it the same in all arenas,
+/* Descriptor number `number` of the arena at `base`. It lies in one of the
+ * four quarters of place 0, by the arena's number: were it the same in all arenas,
  * all descriptors would compete for a few sets of the cache. */
 static inline nv_pool *nv_pool_at(uintptr_t base, unsigned number)
 {
-    uintptr_t page = (base >> NV_CHUNK_SHIFT) % 4 * (NV_POOL_BYTES / 4);
-    return (nv_pool *)(base + page) + number;
+    return (nv_pool *)base + (base >> NV_CHUNK_SHIFT) % 4 * NV_POOLS + number;
 }
 /* The descriptor of the pool in which `block` lies, an address in an arena. */
 static inline nv_pool *nv_pool_of(const void *block)
 {
-    return nv_pool_at((uintptr_t)block & ~(uintptr_t)(NV_CHUNK_BYTES - 1),
-                      (unsigned)((uintptr_t)block >> NV_POOL_SHIFT) & (NV_POOLS - 1));
+    uintptr_t address = (uintptr_t)block;
+    return (nv_pool *)(address & ~(uintptr_t)(NV_CHUNK_BYTES - 1)) +
+           (address >> NV_POOL_SHIFT) % (4 * NV_POOLS);
 }
+_Static_assert(4 * NV_POOLS * sizeof(nv_pool) <= NV_POOL_BYTES, "the descriptors fit");
 static inline unsigned nv_pool_number(const nv_pool *pool)
 {
     return (unsigned)((uintptr_t)pool / sizeof(nv_pool)) & (NV_POOLS - 1);
+}
+
+/* See chunk.c: nv_state_set where the chunk of the object is known. */
+static inline void nv_state_set_in(neve_heap *heap, nv_chunk *chunk, const void *object,
+                                   nv_state state)
+{
+    unsigned granule = nv_granule(object);
+    uint64_t bit = (uint64_t)1 << (granule % 64);
+    nv_state_word *word = &chunk->state[granule / 64];
+    uint64_t lo = (state & 1) != 0 ? word->lo | bit : word->lo & ~bit;
+    uint64_t hi = (state & 2) != 0 ? word->hi | bit : word->hi & ~bit;
+    /* Tables of a forked child are shared with its parent until written. */
+    if (word->lo != lo)
+        word->lo = lo;
+    if (word->hi != hi) {
+        word->hi = hi;
+        heap->old_objects += (hi & bit) != 0 ? 1 : (size_t)-1;
+    }
+    if (state == NV_STATE_MIDDLE && !chunk->has_middle)
+        chunk->has_middle = true;
+    if (state != NV_STATE_YOUNG && chunk->is_arena) {
+        nv_pool *pool = nv_pool_of(object);
+        if ((pool->tag & NV_POOL_HAS_STATE) == 0)
+            pool->tag |= NV_POOL_HAS_STATE;
+    }
 }
 
 static inline size_t nv_pool_block_bytes(const nv_pool *pool)
@@ -409,15 +464,14 @@ static inline char *nv_pool_base(const nv_pool *pool)
     uintptr_t base = (uintptr_t)pool & ~(uintptr_t)(NV_CHUNK_BYTES - 1);
     return (char *)base + ((size_t)nv_pool_number(pool) << NV_POOL_SHIFT);
 }
-/* The first block of a held list, or NULL. */
-static inline void *nv_pool_held(const nv_pool *pool, unsigned list)
-{
-    unsigned held = pool->held[list];
-    return held == 0 ? NULL : nv_pool_base(pool) + (size_t)(held - 1) * NEVE_GRANULE;
-}
 /* Sets bit i for each carved block i of the pool that is not free. `bits` has
  * room for NV_POOL_BYTES / NEVE_GRANULE bits. */
 #define NV_POOL_BITS_WORDS (NV_POOL_BYTES / NEVE_GRANULE / 64)
+/* The words in use for a pool that has carved so many blocks. */
+static inline unsigned nv_pool_bits_words(const nv_pool *pool)
+{
+    return (pool->carved + 63u) / 64u;
+}
 void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS]);
 void nv_partial_push(neve_heap *heap, nv_pool *pool);
 /* Takes the pool out of neve_heap.touched. */
@@ -429,6 +483,11 @@ void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size);
 void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size);
 nv_large *nv_large_find(const neve_heap *heap, const void *block);
 void nv_large_free(neve_heap *heap, nv_large *entry);
+/* In the child of a fork. */
+void nv_large_inherit(neve_heap *heap);
+/* Calls `visit` for the entry of each live block. */
+void nv_large_each(const neve_heap *heap, void (*visit)(const nv_large *entry, void *arg),
+                   void *arg);
 /* Empties the list of young large objects, keeping the entries that `keep` says. */
 void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), void *arg);
 void nv_large_destroy(neve_heap *heap);
@@ -445,6 +504,16 @@ static inline bool nv_chunk_is_listed(const neve_heap *heap, const nv_chunk *chu
 }
 /* First free in a pool of an earlier epoch: holds its free blocks back. */
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool);
+static inline bool nv_held_has(const nv_pool *pool, unsigned number)
+{
+    return pool->held != NULL && (pool->held[number / 64] >> (number % 64) & 1) != 0;
+}
+/* `block`, of a pool with held blocks, was freed by its count: the OS page is this
+ * process's own, and the blocks that lie in it as a whole are free from now on. */
+void nv_held_release_page(nv_pool *pool, const void *block);
+/* The pool has become empty: nothing of it is held back. */
+void nv_held_drop(neve_heap *heap, nv_pool *pool);
+void nv_held_destroy(neve_heap *heap);
 /* Frees a raw block without writing to it. */
 void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void *block);
 /* Whether nv_inherited_free_raw has noted the block as free. */

@@ -93,7 +93,7 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
     if (pool == NULL)
         return NULL;
     pool->free = NULL;
-    memset(pool->held, 0, sizeof pool->held);
+    pool->held = NULL;
     pool->next = pool->prev = NULL;
     pool->tag = heap->tag;
     pool->used = pool->carved = 0;
@@ -194,6 +194,34 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
     return alloc_otherwise(heap, domain, size);
 }
 
+/* Out of line and called last, so that the fast path needs no frame. */
+static __attribute__((noinline)) void *alloc_or_otherwise(neve_heap *heap, neve_domain domain,
+                                                          size_t size,
+                                                          void *(*otherwise)(void *, size_t),
+                                                          void *ctx)
+{
+    void *block = alloc_otherwise(heap, domain, size);
+    return block != NULL ? block : otherwise(ctx, size);
+}
+
+void *neve_heap_alloc_or(neve_heap *heap, neve_domain domain, size_t size,
+                         void *(*otherwise)(void *ctx, size_t size), void *ctx)
+{
+    if (nv_fails_now(heap))
+        return otherwise(ctx, size);
+    if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
+        nv_pool *pool = heap->current[domain][class_of(size)];
+        void *block = pool->free;
+        if (NEVE_LIKELY(block != NULL)) {
+            pool->free = *(void **)block;
+            pool->used++;
+            mark_allocated(block);
+            return block;
+        }
+    }
+    return alloc_or_otherwise(heap, domain, size, otherwise, ctx);
+}
+
 void *neve_heap_calloc(neve_heap *heap, neve_domain domain, size_t count, size_t size)
 {
     size_t bytes;
@@ -229,6 +257,8 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
     else if (offset % nv_pool_block_bytes(pool) != 0 ||
              offset / nv_pool_block_bytes(pool) >= pool->carved)
         nv_corrupt(heap, "freed an address that is not a block's start");
+    else if (nv_held_has(pool, (unsigned)(offset / nv_pool_block_bytes(pool))))
+        nv_corrupt(heap, "freed a block twice");
     else if (((const uintptr_t *)block)[1] == (FREED_MARK ^ (uintptr_t)block)) {
         for (const void *at = pool->free; at != NULL; at = *(void *const *)at)
             if (at == block)
@@ -237,24 +267,13 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
 }
 #endif
 
-/* The pool's tag differs from the heap's: it was inherited through a fork, or
- * holds objects with state bits. */
-static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chunk, nv_pool *pool,
-                                                  void *block)
+static inline void push_free(neve_heap *heap, nv_pool *pool, void *block)
 {
-    if (nv_pool_is_foreign_epoch(heap, pool))
-        nv_pool_adopt(heap, pool);
-    if ((pool->tag & NV_POOL_HAS_STATE) != 0)
-        nv_bits_clear(heap, chunk, block);
-    if ((pool->tag & NV_POOL_INHERITED) != 0 && pool->domain == NEVE_DOMAIN_RAW) {
-        nv_inherited_free_raw(heap, chunk, pool, block);
-        return;
-    }
     void *head = pool->free;
     *(void **)block = head;
     mark_freed(block);
     pool->free = block;
-    if (--pool->used == 0 || head == NULL)
+    if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
         free_edge(heap, pool);
 }
 
@@ -270,51 +289,102 @@ static __attribute__((noinline)) bool free_other(neve_heap *heap, nv_chunk *chun
     return true;
 }
 
-/* Whether there is anything to clear (or the bits lie in two words: ask the
- * slow path). Mark bits are set only where state bits are. */
-static inline bool has_bits(const neve_heap *heap, const nv_chunk *chunk, const void *block)
+/* Whatever free_here leaves. False: the heap does not own the block. */
+static __attribute__((noinline)) bool free_otherwise(neve_heap *heap, void *block)
 {
-    unsigned granule = nv_granule(block);
-    const nv_state_word *word = &chunk->state[granule / 64];
-    unsigned shift = granule % 64;
-    return (((word->lo | word->hi) >> shift) & heap->object_starts) != 0 || shift > 60;
-}
-
-static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, void *block)
-{
+    if (block == NULL)
+        return true;
     uintptr_t entry = nv_entry_find(heap, block);
     nv_chunk *chunk = nv_entry_chunk(entry);
-    if (NEVE_UNLIKELY(!nv_entry_is_arena(entry)))
+    if (!nv_entry_is_arena(entry))
         return free_other(heap, chunk, block);
     nv_pool *pool = nv_pool_of(block);
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
-    /* A pool that holds objects with state bits is common, a block with such
-     * bits is not: most objects die young. */
-    if (pool->tag != heap->tag &&
-        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || has_bits(heap, chunk, block))) {
-        free_tagged(heap, chunk, pool, block);
-        return true;
+    if (nv_pool_is_foreign_epoch(heap, pool))
+        nv_pool_adopt(heap, pool);
+    if ((pool->tag & NV_POOL_HAS_STATE) != 0)
+        nv_bits_clear(heap, chunk, block);
+    if ((pool->tag & NV_POOL_INHERITED) != 0 && pool->domain == NEVE_DOMAIN_RAW)
+        nv_inherited_free_raw(heap, chunk, pool, block);
+    else {
+        push_free(heap, pool, block);
+        if (pool->held != NULL)
+            nv_held_release_page(pool, block);
     }
-    void *head = pool->free;
-    *(void **)block = head;
-    mark_freed(block);
-    pool->free = block;
-    if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
-        free_edge(heap, pool);
+    return true;
+}
+
+/* nv_bits_clear for the common cases; false: ask that function. Mark bits are set
+ * only where state bits are. */
+static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void *block)
+{
+    unsigned granule = nv_granule(block);
+    unsigned shift = granule % 64;
+    if (NEVE_UNLIKELY(shift > 60)) /* the bits may lie in two words */
+        return false;
+    nv_state_word *word = &chunk->state[granule / 64];
+    uint64_t bits = (uint64_t)heap->object_starts << shift;
+    if (((word->lo | word->hi) & bits) == 0)
+        return true;
+    if (NEVE_UNLIKELY(heap->marking))
+        return false;
+    /* One object begins in a block. */
+    NV_ASSERT(__builtin_popcountll((word->lo | word->hi) & bits) == 1);
+    heap->old_objects -= (word->hi & bits) != 0;
+    word->lo &= ~bits;
+    word->hi &= ~bits;
+    return true;
+}
+
+/* Frees a block of this heap's, in the cases that are common: most objects die young,
+ * and a pool with state bits is common, but not one that was inherited by a fork.
+ * False: nothing was done. */
+static inline __attribute__((always_inline)) bool free_here(neve_heap *heap, void *block)
+{
+    uintptr_t number = (uintptr_t)block >> NV_CHUNK_SHIFT;
+    if (NEVE_UNLIKELY(heap->owned[number % NV_OWNED] != number))
+        return false; /* NULL, too */
+    nv_pool *pool = nv_pool_of(block);
+#if NEVE_DEBUG >= 1
+    check_free(heap, pool, block);
+#endif
+    if (pool->tag != heap->tag && ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE ||
+                                   !bits_clear_here(heap, pool->chunk, block)))
+        return false;
+    push_free(heap, pool, block);
     return true;
 }
 
 bool neve_heap_try_free(neve_heap *heap, void *block)
 {
-    return block == NULL || free_block(heap, block);
+    return free_here(heap, block) || free_otherwise(heap, block);
+}
+
+static __attribute__((noinline)) void
+free_or_otherwise(neve_heap *heap, void *block, void (*otherwise)(void *, void *), void *ctx)
+{
+    if (!free_otherwise(heap, block))
+        otherwise(ctx, block);
+}
+
+void neve_heap_free_or(neve_heap *heap, void *block, void (*otherwise)(void *ctx, void *block),
+                       void *ctx)
+{
+    if (NEVE_UNLIKELY(!free_here(heap, block)))
+        free_or_otherwise(heap, block, otherwise, ctx);
+}
+
+static void free_stranger(void *heap, void *block)
+{
+    (void)block;
+    nv_corrupt(heap, "freed a block that the heap does not own");
 }
 
 void neve_heap_free(neve_heap *heap, void *block)
 {
-    if (block != NULL && NEVE_UNLIKELY(!free_block(heap, block)))
-        nv_corrupt(heap, "freed a block that the heap does not own");
+    neve_heap_free_or(heap, block, free_stranger, heap);
 }
 
 size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
@@ -371,11 +441,10 @@ void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
     if (pool->carved % 64 != 0)
         bits[pool->carved / 64] = ((uint64_t)1 << (pool->carved % 64)) - 1;
     uint32_t inverse = nv_block_inverse(bytes);
-    for (unsigned l = 0; l <= NV_HELD_LISTS; l++) {
-        const void *first = l < NV_HELD_LISTS ? nv_pool_held(pool, l) : pool->free;
-        for (const void *at = first; at != NULL; at = *(void *const *)at) {
-            unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
-            bits[number / 64] &= ~((uint64_t)1 << (number % 64));
-        }
+    for (const void *at = pool->free; at != NULL; at = *(void *const *)at) {
+        unsigned number = nv_block_number((size_t)((const char *)at - base), inverse);
+        bits[number / 64] &= ~((uint64_t)1 << (number % 64));
     }
+    for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++)
+        bits[w] &= ~pool->held[w];
 }

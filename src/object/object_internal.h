@@ -119,13 +119,15 @@ extern const neve_type nv_weakref_type;
 
 /* Clears the weak references to a dying object, then calls the callbacks. */
 void nv_weakrefs_clear(neve_runtime *runtime, neve_object *referent);
-/* The same for all objects of a batch; see neve_weakref_pass. Returns how many
- * weak references died with their callbacks. */
 /* Visits the weak references to `referent` that have callbacks. */
 void nv_weakrefs_visit(neve_runtime *runtime, neve_object *referent, neve_visit_fn visit,
                        void *arg);
+/* As nv_weakrefs_clear, for all objects of a batch; see neve_weakref_pass. Returns how many
+ * weak references died with their callbacks. */
 size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size_t n,
                                neve_weakref_pass pass, bool *ran_code);
+/* Whether `object` is a weak reference whose callback has still to be called. */
+bool nv_weakref_has_callback(const neve_object *object);
 /* Forgets the referent: the callback will never be called. */
 void nv_weakref_detach(neve_runtime *runtime, neve_object *weakref);
 

@@ -240,6 +240,12 @@ neve_collector *neve_runtime_collector(neve_runtime *runtime)
     return runtime->collector;
 }
 
+void neve_runtime_before_fork(neve_runtime *runtime)
+{
+    neve_collector_before_fork(runtime->collector);
+    neve_heap_before_fork(runtime->heap);
+}
+
 void neve_runtime_after_fork_child(neve_runtime *runtime)
 {
     /* The cycle's tables would be copied page by page as it goes on. */

@@ -222,6 +222,13 @@ void nv_weakrefs_visit(neve_runtime *runtime, neve_object *referent, neve_visit_
             (void)visit(&at->base, arg);
 }
 
+bool nv_weakref_has_callback(const neve_object *object)
+{
+    const nv_weakref *weakref = (const nv_weakref *)object;
+    return object->type == &nv_weakref_type && weakref->referent != NULL &&
+           weakref->callback != NULL;
+}
+
 /* ---- the type ---- */
 
 static void weakref_traverse(neve_object *object, neve_visit_fn visit, void *arg, size_t *cursor)

@@ -15,6 +15,14 @@ void *nv_os_map(size_t bytes)
     return address == MAP_FAILED ? NULL : address;
 }
 
+void *nv_os_map_shared(size_t bytes)
+{
+    /* Mostly empty, and of use only as far as it is touched. */
+    const int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *address = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    return address == MAP_FAILED ? NULL : address;
+}
+
 void *nv_os_map_aligned(size_t bytes, size_t alignment)
 {
     /* The kernel places mappings next to one another, so that after one

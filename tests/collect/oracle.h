@@ -34,6 +34,9 @@
  *   - when a cycle ends, all that was garbage in the model when it began is gone,
  *     but for what was revived since and what is uncollectable (invariant 3).
  *
+ * In the snapshot mode the same is compared; each snapshot is held back for some slices,
+ * some are killed.
+ *
  * The oracle sees the batches because it stands between the collector and the
  * native host: it forwards what the collector asks for, and notes the
  * references that the collector itself holds.
@@ -310,7 +313,7 @@ static void oracle_do(oracle *o, int self, oracle_deed deed, bool is_finalizer)
         break;
     case ORACLE_COLLECT: {
         bool nested = neve_collector_is_collecting(o->collector);
-        if (neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL && self % 2 == 0) {
+        if (neve_mode_has_cycles(neve_collector_mode(o->collector)) && self % 2 == 0) {
             bool has_more = neve_step(o->collector, 0, NULL);
             ORACLE_CHECK(o, !nested || !has_more, "a step inside a collection");
             break;
@@ -480,8 +483,8 @@ static void oracle_collect_or_step(oracle *o, unsigned what)
 {
     int generation = (int)(what % NEVE_GENERATIONS);
     unsigned how = what / NEVE_GENERATIONS % 16;
-    bool is_incremental = neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL;
-    if (!is_incremental || how == 0 || (how < 4 && generation < 2)) {
+    bool has_cycles = neve_mode_has_cycles(neve_collector_mode(o->collector));
+    if (!has_cycles || how == 0 || (how < 4 && generation < 2)) {
         oracle_collect(o, generation);
     } else if (how < 8) {
         o->failed = false;
@@ -504,7 +507,7 @@ static void oracle_set(oracle *o, unsigned what)
         o->steps = what / 16 % 4;
         break;
     case 11: {
-        neve_mode mode = what / 16 % 4 == 0 ? NEVE_MODE_GENERATIONAL : NEVE_MODE_INCREMENTAL;
+        neve_mode mode = what / 16 % 4 == 0 ? NEVE_MODE_GENERATIONAL : o->mode;
         neve_status status = neve_collector_set_mode(o->collector, mode);
         ORACLE_CHECK(o, status == NEVE_OK, "set_mode: %s", neve_status_name(status));
         break;
@@ -632,7 +635,7 @@ static void oracle_step(oracle *o)
             }
             o->listed = 0;
             neve_uncollectable_clear(o->runtime);
-        } else if (o->is_incremental) {
+        } else if (o->has_cycles) {
             oracle_set(o, what);
         }
     } else if (op == 62) {
@@ -668,8 +671,9 @@ static oracle oracle_run(const char *name, neve_mode mode, const uint8_t *data, 
     o->queue = malloc(ORACLE_IDS * sizeof *o->queue);
     neve_collector_options collect = {
         .struct_size = sizeof collect, .mode = mode, .breaker = &o->breaker};
-    o->is_incremental = mode == NEVE_MODE_INCREMENTAL;
-    o->steps = o->is_incremental && size > 0 ? data[0] / 64 : 0;
+    o->mode = mode;
+    o->has_cycles = neve_mode_has_cycles(mode);
+    o->steps = o->has_cycles && size > 0 ? data[0] / 64 : 0;
     neve_heap_options heap_options = {.struct_size = sizeof heap_options,
                                       .on_corruption = oracle_corrupt,
                                       .on_corruption_ctx = o};
@@ -680,6 +684,7 @@ static oracle oracle_run(const char *name, neve_mode mode, const uint8_t *data, 
         oracle_fail(o, "no memory");
     neve_runtime_set_data(o->runtime, o);
     o->collector = neve_runtime_collector(o->runtime);
+    o->collector->snapshot.least = 1;
     host_install(o);
     neve_listener listener = {
         .begin = collection_begin, .end = collection_end, .failed = collection_failed, .ctx = o};
@@ -721,7 +726,7 @@ static oracle oracle_run(const char *name, neve_mode mode, const uint8_t *data, 
         for (int h = 0; h < ORACLE_HANDLES; h++)
             act_handle(o, h, ORACLE_NONE);
         oracle_check(o, true);
-        if (neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL)
+        if (neve_mode_has_cycles(neve_collector_mode(o->collector)))
             oracle_run_cycle(o);
         else
             oracle_collect(o, NEVE_GENERATIONS - 1);
@@ -732,6 +737,7 @@ static oracle oracle_run(const char *name, neve_mode mode, const uint8_t *data, 
     model_reach(o, false);
     for (int id = 0; id < o->count; id++)
         ORACLE_CHECK(o, !o->objects[id].alive || o->objects[id].touched, "object %d is left", id);
+    o->last = o->collector->cycle.stats;
     neve_collector_set_listener(o->collector, NULL);
     for (int h = ORACLE_ROOTS - 1; h >= 0; h--)
         neve_root_remove(o->runtime, &o->handles[h]);

@@ -6,11 +6,14 @@
 #ifndef NEVE_TESTS_ORACLE_MODEL_H
 #define NEVE_TESTS_ORACLE_MODEL_H
 
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "collect/collect_internal.h"
 #include "heap/heap_internal.h"
@@ -101,12 +104,15 @@ typedef struct oracle {
     bool in_cycle, cycle_is_exact, cycle_ended;
     uint64_t abandoned, failed_before;
     uint64_t cycles, batches, exact_cycles, cycle_deaths;
-    bool is_incremental; /* the program's mode; it may change the collector's */
-    unsigned steps;      /* after each operation */
-    neve_host host;      /* stands before the native one */
+    neve_mode mode;  /* the program's mode; it may change the collector's */
+    bool has_cycles; /* that mode */
+    unsigned steps;  /* after each operation */
+    neve_host host;  /* stands before the native one */
     const neve_host *native_host;
     uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
-    bool is_armed; /* an allocation is going to fail */
+    uint64_t snapshots, killed;
+    neve_cycle_stats last; /* of this program's cycles */
+    bool is_armed;         /* an allocation is going to fail */
 } oracle;
 
 typedef struct oracle_node {
@@ -326,7 +332,7 @@ static void collection_begin(void *ctx, const neve_collection *collection)
     }
     /* A mere slice comes without a collection. */
     o->is_part_over = !collection->is_explicit && collection->generation == 2 &&
-                      neve_collector_mode(o->collector) == NEVE_MODE_INCREMENTAL;
+                      neve_mode_has_cycles(neve_collector_mode(o->collector));
     if (o->is_part_over)
         garbage_forget(o);
     else
@@ -495,6 +501,38 @@ static void cycle_check(oracle *o)
     }
 }
 
+/* Snapshot mode: one that has just begun is given a number of looks that find it at
+ * work, or dies. Every other look finds its report: what a program does depends on
+ * nothing but the program. */
+static void snapshot_settle(oracle *o)
+{
+    nv_snapshot *s = &o->collector->snapshot;
+    uint64_t begun = o->collector->cycle.stats.snapshots;
+    if (o->collector->cycle.phase != NV_CYCLE_SNAPSHOT || s->child == 0 || begun == o->snapshots)
+        return;
+    o->snapshots = begun;
+    uint32_t *is_ready = (uint32_t *)(void *)s->report;
+    siginfo_t info;
+    if (begun % 5 == 4) {
+        (void)kill(s->child, SIGKILL);
+        ORACLE_CHECK(o, waitid(P_PID, (id_t)s->child, &info, WEXITED | WNOWAIT | __WALL) == 0,
+                     "the child of a snapshot is not to be waited for");
+        __atomic_store_n(is_ready, 0, __ATOMIC_RELEASE); /* if it was too fast */
+        o->killed++;
+        return;
+    }
+    while (__atomic_load_n(is_ready, __ATOMIC_ACQUIRE) == 0) {
+        info.si_pid = 0;
+        ORACLE_CHECK(
+            o, waitid(P_PID, (id_t)s->child, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0,
+            "the child of a snapshot is gone");
+        ORACLE_CHECK(o, info.si_pid == 0 || __atomic_load_n(is_ready, __ATOMIC_ACQUIRE) != 0,
+                     "the child of a snapshot has died");
+        sched_yield();
+    }
+    s->held_back = (unsigned)(o->operation % 7);
+}
+
 static void pause_ends(oracle *o, const neve_collection *collection)
 {
     const nv_cycle *cycle = &o->collector->cycle;
@@ -502,6 +540,7 @@ static void pause_ends(oracle *o, const neve_collection *collection)
     garbage_forget(o);
     o->collecting = o->slicing = false;
     o->early = 0;
+    snapshot_settle(o);
     o->cycle_ended |= o->in_cycle && collection->ended_cycle;
     if (o->cycle_ended || cycle->phase == NV_CYCLE_IDLE)
         o->in_cycle = false;
@@ -565,7 +604,8 @@ static void host_begin(void *ctx, int generation, bool is_slice)
     neve_collector_get_stats(o->collector, &stats);
     if (o->in_cycle && stats.cycle.abandoned != o->abandoned)
         o->in_cycle = false;
-    if (!o->in_cycle && o->collector->cycle.phase == NV_CYCLE_WHITEN)
+    nv_phase phase = o->collector->cycle.phase;
+    if (!o->in_cycle && (phase == NV_CYCLE_WHITEN || phase == NV_CYCLE_SNAPSHOT))
         cycle_begins(o);
 }
 

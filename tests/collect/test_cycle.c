@@ -1004,23 +1004,23 @@ static void test_oversized_young_generation(void **unused)
     neve_runtime_destroy(runtime);
 }
 
-/* What pace.c makes of a population: after so much growth a cycle begins, and so many
- * promotions later it ought to have ended. */
-static size_t growth_before(size_t old)
+/* What pace.c makes of a population and of the thresholds below: how far it may grow
+ * beyond what is reachable, and after so many promotions a cycle ought to have ended. */
+static size_t room_of(size_t reachable)
 {
-    return old / 32 > 4096 ? old / 32 : 4096;
+    return reachable / 4 > 8192 ? reachable / 4 : 8192;
 }
 static size_t goal_of(size_t old)
 {
-    return old / 12 > 2048 ? old / 12 : 2048;
+    return old / 9 > 4096 ? old / 9 : 4096;
 }
 
 enum { WINDOW = 4000 }; /* rings that are alive at once */
 
 /* A program of which some objects stay, and `dying` rings for each of them get old and
  * are let go. Returns the largest excess of the old population over the reachable
- * one, less what is allowed: 0 if the bound holds. */
-static size_t excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
+ * one and its room, in promotions that a cycle may last for. */
+static double excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
                                 neve_cycle_stats *stats)
 {
     enum { YOUNG = 500 * (4 + 2) };
@@ -1033,7 +1033,8 @@ static size_t excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
     neve_collector_set_thresholds(c, thresholds);
     neve_object *list = NULL;
     assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
-    size_t at = 0, excess = 0;
+    size_t at = 0;
+    double excess = 0, ratio = 0;
     for (size_t round = 1; round <= rounds; round++) {
         pair *p = new_pair(runtime, &pair_type, '\0');
         p->a = list;
@@ -1049,15 +1050,18 @@ static size_t excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
         neve_poll(c, neve_collector_breaker(c));
         size_t reachable = round + 2 * (at < WINDOW ? at : WINDOW);
         size_t old = neve_runtime_heap(runtime)->old_objects;
-        /* A slice doubles with each half goal that the cycle is late, up to 2^16 times
-         * the pause: by then it has ended. What died in one cycle goes in the next, and
-         * the goals are those of the population with that garbage. */
-        size_t bound =
-            reachable + growth_before(reachable) + 2 * 9 * goal_of(2 * reachable) + YOUNG;
-        if (old > bound && old - bound > excess)
-            excess = old - bound;
+        size_t bound = reachable + room_of(reachable) + YOUNG;
+        if (old > bound && (double)(old - bound) / (double)goal_of(reachable) > excess)
+            excess = (double)(old - bound) / (double)goal_of(reachable);
+        if (room_of(reachable) > 8192 && (double)old / (double)reachable > ratio)
+            ratio = (double)old / (double)reachable;
     }
     *stats = cycle_stats(runtime);
+    print_message(
+        "pause %u us, %zu dying: at most %.2f of the reachable, %.2f goals over the bound; "
+        "%llu of %llu slices late\n",
+        pause_us, dying, ratio, excess, (unsigned long long)stats->late_slices,
+        (unsigned long long)stats->slices);
     neve_root_remove(runtime, &list);
     neve_release(runtime, list);
     for (size_t i = 0; i < WINDOW; i++) {
@@ -1070,17 +1074,23 @@ static size_t excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
     return excess;
 }
 
-/* However short the pause is to be: then slices are late, and said to be. */
+/* Slices that may take as long as they have to keep the bound; on a loaded machine they
+ * get less of the time, and a cycle may last for two goals. Where the pause is to be
+ * shorter than any slice, they are late, and said to be; they double with each quarter
+ * of the goal, up to 2^14 times the pause: by then the cycle has ended. */
 static void test_population_is_bounded(void **unused)
 {
     (void)unused;
     size_t rounds = is_slow() ? 16000 : 60000;
     for (size_t dying = 1; dying <= 4; dying += 3) {
         neve_cycle_stats stats;
-        assert_int_equal(excess_over_bound(rounds, dying, 1, &stats), 0);
-        assert_true(stats.late_slices > 0 && stats.late_slices < stats.slices);
+        assert_true(excess_over_bound(rounds, dying, 60000000, &stats) <= 1);
+        assert_int_equal(stats.late_slices, 0);
         size_t garbage = 2 * (rounds * dying - WINDOW);
         assert_true(stats.cycles > 0 && stats.collected > garbage / 4);
+        assert_true(excess_over_bound(rounds, dying, 1, &stats) <= 2 * 5);
+        assert_true(stats.late_slices > 0 && stats.late_slices <= stats.slices);
+        assert_true(stats.cycles > 0 && stats.collected > 0);
     }
 }
 
@@ -1091,12 +1101,14 @@ static void test_number_of_cycles(void **unused)
     (void)unused;
     size_t n = is_slow() ? 30000 : 150000;
     neve_cycle_stats once, twice;
-    assert_int_equal(excess_over_bound(n, 0, 500, &once), 0);
-    assert_int_equal(excess_over_bound(2 * n, 0, 500, &twice), 0);
+    (void)excess_over_bound(n, 0, 500, &once);
+    (void)excess_over_bound(2 * n, 0, 500, &twice);
     assert_true(once.cycles > 0);
     assert_int_equal(twice.collected, 0);
-    assert_true(once.cycles <= 1 + 32);
-    assert_true(twice.cycles <= once.cycles + n / growth_before(n) + 2);
+    /* From the beginning of one cycle to the next the population grows by its room less
+     * a goal, at the least by an eighth. */
+    assert_true(once.cycles <= 1 + 4 * 8192 / (8192 - 4096) + 12);
+    assert_true(twice.cycles <= once.cycles + 7);
 }
 
 /* What dies by its count before it gets old makes no cycle begin. */

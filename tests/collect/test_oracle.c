@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "collect/has_children.h"
 #include "collect/oracle.h"
 #include "object/slow.h"
 
@@ -32,12 +33,15 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
     return text != NULL ? strtoull(text, NULL, 0) : otherwise;
 }
 
-static void run_random_programs(neve_mode mode)
+static const char *const mode_names[] = {"generational", "incremental", "snapshot"};
+
+static void run_random_programs(neve_mode mode, uint64_t usual_runs)
 {
     uint64_t first = from_environment("NEVE_ORACLE_SEED", 1);
-    uint64_t runs = from_environment("NEVE_ORACLE_RUNS", is_slow() ? 60 : 150);
+    uint64_t runs = from_environment("NEVE_ORACLE_RUNS", usual_runs);
     uint64_t all = 0, exact = 0, deaths = 0, collected = 0, revived = 0, failures = 0;
     uint64_t cycles = 0, exact_cycles = 0, batches = 0, cycle_deaths = 0;
+    uint64_t snapshots = 0, taken = 0, died = 0, killed = 0;
     for (uint64_t seed = first; seed < first + runs; seed++) {
         static uint8_t program[PROGRAM_BYTES];
         uint64_t state = seed;
@@ -46,7 +50,7 @@ static void run_random_programs(neve_mode mode)
             program[i] = (uint8_t)next_random(&state);
         char name[64];
         snprintf(name, sizeof name, "NEVE_ORACLE_SEED=%llu, %s mode", (unsigned long long)seed,
-                 mode == NEVE_MODE_INCREMENTAL ? "incremental" : "generational");
+                 mode_names[mode]);
         oracle done = oracle_run(name, mode, program, size);
         all += done.collections;
         exact += done.exact_collections;
@@ -58,6 +62,10 @@ static void run_random_programs(neve_mode mode)
         exact_cycles += done.exact_cycles;
         batches += done.batches;
         cycle_deaths += done.cycle_deaths;
+        snapshots += done.last.snapshots;
+        taken += done.last.snapshots_taken;
+        died += done.last.snapshot_failures[NEVE_SNAPSHOT_DIED];
+        killed += done.killed;
     }
     print_message("%llu programs: %llu collections, %llu compared exactly, %llu without memory; "
                   "%llu deaths, %llu by collection, %llu resurrections\n",
@@ -67,7 +75,7 @@ static void run_random_programs(neve_mode mode)
     /* Programs that do nothing of interest would prove nothing. */
     if (runs >= 20)
         assert_true(exact > 2 * runs && deaths > 50 * runs && revived > runs / 4);
-    if (mode != NEVE_MODE_INCREMENTAL)
+    if (!neve_mode_has_cycles(mode))
         return;
     print_message("%llu cycles, %llu checked for what they left; %llu batches; %llu objects that "
                   "were garbage when a cycle began\n",
@@ -75,18 +83,39 @@ static void run_random_programs(neve_mode mode)
                   (unsigned long long)batches, (unsigned long long)cycle_deaths);
     if (runs >= 20)
         assert_true(exact_cycles > 2 * runs && batches > runs && cycle_deaths > 10 * runs);
+    if (mode != NEVE_MODE_SNAPSHOT)
+        return;
+    print_message("%llu snapshots, %llu taken, %llu killed, %llu found dead\n",
+                  (unsigned long long)snapshots, (unsigned long long)taken,
+                  (unsigned long long)killed, (unsigned long long)died);
+    assert_true(died <= killed); /* the others were given up before */
+    if (runs >= 20)
+        assert_true(taken > 2 * runs && died > runs / 4);
+}
+
+static uint64_t usual_runs(void)
+{
+    return is_slow() ? 60 : 150;
 }
 
 static void test_random_programs(void **unused)
 {
     (void)unused;
-    run_random_programs(NEVE_MODE_GENERATIONAL);
+    run_random_programs(NEVE_MODE_GENERATIONAL, usual_runs());
 }
 
 static void test_random_programs_in_slices(void **unused)
 {
     (void)unused;
-    run_random_programs(NEVE_MODE_INCREMENTAL);
+    run_random_programs(NEVE_MODE_INCREMENTAL, usual_runs());
+}
+
+static void test_random_programs_with_snapshots(void **unused)
+{
+    (void)unused;
+    if (!has_children())
+        skip();
+    run_random_programs(NEVE_MODE_SNAPSHOT, is_slow() ? 20 : 30);
 }
 
 /* A ring whose finalizer revives all of it: nothing dies in that round, and all
@@ -107,6 +136,7 @@ int main(void)
         cmocka_unit_test(test_a_round_that_only_revives),
         cmocka_unit_test(test_random_programs),
         cmocka_unit_test(test_random_programs_in_slices),
+        cmocka_unit_test(test_random_programs_with_snapshots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,8 @@
 /* Further switches: WEAK (a weak reference), LISTING (the mutator can list all objects),
  * FINALIZERS (how many objects at once may have one), KEEPS_WEAKREFS (they are left for
  * finalizers to use), FREE_LIST (the host keeps freed objects and hands them out again
- * without a word to the collector), GROUPS (suspects are verified group by group). */
+ * without a word to the collector), GROUPS (suspects are verified group by group), SNAPSHOT
+ * (a child marks, on a copy of the memory, or fails to). */
 
 #define BIT(a) (1 << (a))
 #define IN(set, a) (((set) >> (a)) & 1)
@@ -49,6 +50,13 @@ byte refs[OBJECTS + 1];             /* gc_refs of the filter; stale numbers stay
 #ifdef GROUPS
 byte group[OBJECTS + 1];            /* the lowest address of its group; stale numbers stay */
 #endif
+#ifdef SNAPSHOT
+byte report;                        /* what was old and not reached when the child was made */
+bit has_child;
+#ifdef WITNESS_REUSED
+byte fresh;                         /* allocated since the child was made */
+#endif
+#endif
 byte dying;                         /* found dead, while finalizers run; one reference is held */
 byte condemned;                     /* the queue of those to clear; one reference is held */
 byte kept;                          /* of the queue: cleared, something still refers to them */
@@ -63,6 +71,8 @@ byte kept;                          /* of the queue: cleared, something still re
 #define VERIFY 7
 #define FINALIZE 8
 #define CLEAR 9
+#define AWAIT 10
+#define TAKE 11
 byte phase;
 byte at;                            /* how far a phase that goes by addresses has got */
 
@@ -221,7 +231,7 @@ inline sort_slots(a) {
 #ifdef FAULT_YOUNG_AT_BEGIN
 #define AGES_MATTER true
 #else
-#define AGES_MATTER (phase >= WHITEN && phase <= UNWHITEN)
+#define AGES_MATTER (phase >= WHITEN && phase <= UNWHITEN || phase >= AWAIT)
 #endif
 
 #define RUNS (phase != FINALIZE || argument != 0)
@@ -254,6 +264,9 @@ inline create(a) {
 #endif
     holds(memory_is_valid, count[a] == 0);
     tracked = tracked | BIT(a);
+#ifdef WITNESS_REUSED
+    fresh = fresh | (has_child << a);
+#endif
     count[a] = 1;
     known = a;
     if
@@ -376,6 +389,36 @@ inline mark_next() {
         }
     fi
 }
+
+#ifdef SNAPSHOT
+/* The child, which is alone with its copy: all at once. It follows what is old. */
+inline make_child() {
+    reach_set = BIT(known) & old;
+    so_far = 0;
+    do
+    :: reach_set == so_far -> break
+    :: else ->
+        so_far = reach_set;
+        for (item : 1 .. OBJECTS) {
+            if
+            :: IN(reach_set, item) ->
+                for (edge : 0 .. SLOTS - 1) { reach_set = reach_set | (BIT(SLOT(item, edge)) & old) }
+            :: else
+            fi
+        }
+    od;
+    report = old & ~reach_set;
+    has_child = 1
+}
+
+inline drop_report() {
+    report = 0;
+#ifdef WITNESS_REUSED
+    fresh = 0;
+#endif
+    has_child = 0
+}
+#endif
 
 /* dead := those of `candidates` that nothing outside leads to; exact. The collector
  * holds `own` references on each. */
@@ -539,6 +582,9 @@ inline release_kept() {
 inline drop_tables() {
     white = 0;
     grey = 0;
+#ifdef SNAPSHOT
+    drop_report();
+#endif
     stack = 0;
     stale = 0;
     at = 0;
@@ -601,9 +647,41 @@ active proctype cycle() {
         white = old;
         phase = VERIFY;
 #else
+#ifdef SNAPSHOT
+        phase = AWAIT;
+#else
         phase = WHITEN;
 #endif
+#endif
         at = 1 }
+
+#ifdef SNAPSHOT
+    /* 0a: it may be made late, and anything may be the matter with it at any time. */
+    :: d_step { phase == AWAIT && !has_child ->
+        make_child() }
+    :: d_step { phase == AWAIT && has_child ->
+        phase = TAKE }
+    :: d_step { phase == AWAIT ->
+        drop_report();
+        phase = WHITEN }
+    :: d_step { phase == TAKE ->
+#ifdef WITNESS_REUSED
+        holds(witness, !IN(report & old & fresh, at));
+#endif
+#ifdef FAULT_TAKE_STALE
+        white = white | (report & BIT(at));
+#else
+        white = white | (report & old & BIT(at));
+#endif
+        at++;
+        if
+        :: at > OBJECTS ->
+            drop_report();
+            phase = COUNT;
+            at = 1
+        :: else
+        fi }
+#endif
 
     /* 1: a chunk holds one address. */
     :: d_step { phase == WHITEN ->
@@ -776,7 +854,7 @@ active proctype cycle() {
         phase = IDLE }
 
     /* An explicit collection, a freeze, a fork. */
-    :: d_step { phase >= WHITEN && phase <= VERIFY ->
+    :: d_step { phase >= WHITEN && phase <= VERIFY || phase >= AWAIT ->
         drop_tables();
         doomed = 0;
 #ifdef FAULT_BEGIN_UNDRAINED

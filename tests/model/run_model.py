@@ -26,6 +26,8 @@ TIMEOUT_S = 1200
 NOMINATE = "OBJECTS=3 SLOTS=1 GROUPS"
 # Two objects with two slots, and all ways to revive one: weak reference, listing, finalizer.
 REVIVE = "OBJECTS=2 SLOTS=2 GROUPS WEAK LISTING FINALIZERS=1"
+# A child marks, or fails to, and then slices do.
+SNAPSHOT = "OBJECTS=3 SLOTS=1 SNAPSHOT"
 # Everything is a suspect at once: only verification and reclaiming, so that the graphs can be larger.
 RECLAIM = "OBJECTS=3 SLOTS=2 ALL_SUSPECT WEAK LISTING FINALIZERS=1"
 
@@ -33,6 +35,7 @@ RECLAIM = "OBJECTS=3 SLOTS=2 ALL_SUSPECT WEAK LISTING FINALIZERS=1"
 PASSES = {
     "nominate": (NOMINATE, 1_000_000, 24),
     "nominate with a host's free lists": (NOMINATE + " FREE_LIST", 1_000_000, 24),
+    "snapshot": (SNAPSHOT, 1_000_000, 25),
     "revive": (REVIVE, 1_000_000, 25),
     "reclaim": (RECLAIM, 5_000_000, 26),
     "reclaim, weak references kept for finalizers":
@@ -47,6 +50,7 @@ FAULTS = {
     "POP_WITHOUT_TEST": (NOMINATE, ["memory_is_valid"]),
     "YOUNG_AT_BEGIN": (NOMINATE, ["invariant_3"]),
     "BEGIN_UNDRAINED": ("OBJECTS=2 SLOTS=2", ["invariant_3"]),
+    "TAKE_STALE": (SNAPSHOT, ["invariant_5"]),
     "NO_EDGES_IN_GROUPS": (NOMINATE, ["invariant_3"]),
     "TRUST_MARKS": (NOMINATE, ["invariant_2"]),
     "TRUST_FILTER": (NOMINATE, ["invariant_2"]),
@@ -64,6 +68,7 @@ WITNESSES = {
     "GREY": NOMINATE,
     "FALSE_SUSPECT": NOMINATE,
     "DOOMED": NOMINATE,
+    "REUSED": SNAPSHOT,
     "KEPT": NOMINATE,
     "REVIVED": REVIVE,
     "WEAK_AGAIN": REVIVE,

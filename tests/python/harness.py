@@ -84,6 +84,8 @@ def environment(changes=None, search_path=None):
     kept["LC_ALL"] = "C.UTF-8"
     if TEST_MODE:
         kept["NEVE_MODE"] = TEST_MODE
+    if TEST_MODE == "snapshot":
+        kept["NEVE_SNAPSHOT_LEAST"] = "1"  # or else these small programs would make no snapshot
     for name, value in (changes or {}).items():
         if value is None:
             kept.pop(name, None)

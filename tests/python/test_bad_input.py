@@ -31,8 +31,8 @@ def assert_refused(result, *parts):
     (["--mode"], ["--mode", "value"]),
     (["--mode", "fast", "program.py"], ["'fast'", "generational"]),
     (["--mode=", "program.py"], ["mode", "generational"]),
-    (["--mode=snapshot", "program.py"], ["snapshot", "not built yet", "generational",
-                                         "incremental"]),
+    (["--mode=concurrent", "program.py"], ["'concurrent'", "generational", "incremental",
+                                           "snapshot"]),
     (["--pause-us", "fast", "program.py"], ["--pause-us", "'fast'", "microseconds"]),
     (["--pause-us", "-1", "program.py"], ["--pause-us", "microseconds"]),
     (["--pause-us", "0", "program.py"], ["0", "microseconds"]),
@@ -59,7 +59,6 @@ def test_command_lines(runner, words, parts):
 
 @pytest.mark.parametrize("name, value, parts", [
     ("NEVE_MODE", "fast", ["NEVE_MODE", "'fast'", "generational"]),
-    ("NEVE_MODE", "snapshot", ["NEVE_MODE", "not built yet"]),
     ("NEVE_PAUSE_US", "soon", ["NEVE_PAUSE_US", "'soon'"]),
     ("NEVE_PAUSE_US", "-5", ["NEVE_PAUSE_US"]),
     ("NEVE_PAUSE_US", "0", ["NEVE_PAUSE_US"]),

@@ -250,6 +250,26 @@ def test_finalizers_that_run_in_a_step(runner):
     """))
 
 
+def test_a_lowered_threshold(runner):
+    # Garbage of a young generation that is not large is gone with the next collection, however
+    # short the pauses ought to be.
+    runner.plain_code(program("""
+        neve.install("incremental", pause_us=1)
+        middle = [[i] for i in range(1000)]
+        gc.collect(0)
+        gc.disable()
+        young = [[i] for i in range(1000)]
+        Node()
+        before = gc.get_stats()
+        gc.set_threshold(1)
+        gc.enable()
+        while Node.dead == 0 and sum(one["collections"] for one in gc.get_stats()) < 2 + sum(
+                one["collections"] for one in before):
+            young.append([])
+        assert Node.dead == 1, (before, gc.get_stats())
+    """))
+
+
 def test_steps_of_other_threads(runner):
     runner.plain_code(program("""
         import threading

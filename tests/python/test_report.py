@@ -29,7 +29,8 @@ def assert_table(text, mode=None):
     assert re.match(r"Neve \d+\.\d+\.\d+ \(" + mode + r"\) on Python 3\.", lines[0]), text
     assert lines[1].split() == ["generation", "objects", "collections", "collected",
                                 "uncollectable", "time", "longest", "pause"]
-    cycles = ["cycles", "slices"] if mode == "incremental" else []
+    cycles = {"generational": [], "incremental": ["cycles", "slices"],
+              "snapshot": ["cycles", "slices", "snapshots"]}[mode]
     assert [line.split()[0] for line in lines[2:]] == ["young", "middle", "old", "permanent",
                                                        "pauses", *cycles, "memory"]
     for name, line in zip(("young", "middle", "old"), lines[2:]):
@@ -40,6 +41,9 @@ def assert_table(text, mode=None):
                         r"largest group [\d,]+$", lines[7])
         assert re.match(r"slices +[\d,]+, of these [\d,]+ late, longest [\d,.]+ m?s, in all [\d,.]+ "
                         r"m?s$", lines[8])
+    if mode == "snapshot":
+        assert re.match(r"snapshots +[\d,]+ begun, [\d,]+ taken(, [\d,]+ \w+)*; longest fork "
+                        r"[\d,.]+ m?s, children [\d,.]+ m?s$", lines[9])
     assert re.match(r"memory +heap in use [\d,.]+ MiB, cached .*, returned .*, side tables .*, "
                     r"peak RSS [\d,.]+ MiB$", lines[-1])
     assert all(len(line) <= 120 for line in lines)
@@ -49,7 +53,7 @@ def test_table(runner):
     result = runner.neve_code(WORK, neve_options=["--stats"])
     assert result.out == ""
     assert_table(result.err)
-    for mode in ("generational", "incremental"):
+    for mode in ("generational", "incremental", "snapshot"):
         result = runner.neve_code(WORK, neve_options=["--stats", "--mode", mode])
         assert_table(result.err, mode)
 
