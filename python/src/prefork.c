@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What neve.prefork() needs of the C side: to see forks that C code makes
- * (uWSGI's), and the pacing of the processes after a freeze. Everything else is
+ * (uWSGI's), and, after a freeze, the pacing of the processes to come and a dense heap. Everything else is
  * in neve/_prefork.py.
  */
 #include "neve_python.h"
@@ -61,9 +61,9 @@ PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function)
     Py_RETURN_NONE;
 }
 
-/* ---- the 25% rule after a freeze ---- */
+/* ---- after a freeze ---- */
 
-/* A full collection is due when the objects that have got old exceed a quarter of those
+/* The 25% rule: a full collection is due when the objects that have got old exceed a quarter of those
  * that survived the last one. After a freeze these are no candidates any more; counting all
  * of them would let a worker of a large parent gather as much garbage as a quarter of that,
  * counting none would have it collect for every few objects that it keeps. */
@@ -83,5 +83,7 @@ PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused)
             gc->long_lived_total = LONG_LIVED_MAX;
         gc->long_lived_pending = 0;
     }
+    neve_collector_before_fork(nvpy.collector);
+    neve_heap_before_fork(nvpy.heap);
     Py_RETURN_NONE;
 }
