@@ -79,7 +79,7 @@ def prefork():
         return dict(State.report, mortal=dict(State.report["mortal"]), is_new=False)
     # A full collection empties the interpreter's free lists as well, and what it frees lies in
     # pools from which a child of Neve's does not allocate: it costs the children no page. Garbage
-    # that stayed would be frozen for good.
+    # that stayed would be frozen for good. What the parent allocates later fills the holes.
     gc.collect()
     report = freeze(True)
     _neve.prefork_settle()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What neve.prefork() needs of the C side: to see forks that C code makes
- * (uWSGI's), and the pacing of the processes after a freeze. Everything else is
+ * (uWSGI's), and, after a freeze, the pacing of the processes to come and a dense heap. Everything else is
  * in neve/_prefork.py.
  */
 #include "neve_python.h"
@@ -12,11 +12,9 @@
 
 static PyObject *watcher; /* to be called before a fork; NULL: nobody */
 
-static void before_fork(void)
+static void call_watcher(void)
 {
-    /* A thread that does not hold the GIL cannot be helped: its fork goes on as it is. */
-    if (watcher == NULL || nvpy.interp == NULL || !PyGILState_Check() || !nvpy_is_ours() ||
-        nvpy_gc(nvpy.interp)->collecting)
+    if (!nvpy_is_ours() || nvpy_gc(nvpy.interp)->collecting)
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -25,6 +23,31 @@ static void before_fork(void)
         PyErr_WriteUnraisable(watcher);
     Py_XDECREF(result);
     PyErr_Restore(type, value, traceback);
+}
+
+/* Whether nobody but the calling thread can hold the GIL, so that waiting for it would
+ * end. (Whoever has the GIL may be waiting for this thread.) */
+static bool is_only_thread(const PyThreadState *thread)
+{
+    return thread->interp == nvpy.interp && nvpy.interp->threads.head == thread &&
+           thread->next == NULL;
+}
+
+/* uWSGI forks with the GIL or, if it has threads, without. Who cannot be helped forks as
+ * if nobody watched. */
+static void before_fork(void)
+{
+    PyThreadState *own = PyGILState_GetThisThreadState();
+    if (watcher == NULL || nvpy.interp == NULL || own == NULL)
+        return;
+    PyThreadState *current = nvpy_compat_thread_with_gil();
+    if (current == own) {
+        call_watcher();
+    } else if (current == NULL && is_only_thread(own)) {
+        PyGILState_STATE state = PyGILState_Ensure();
+        call_watcher();
+        PyGILState_Release(state);
+    }
 }
 
 PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function)
@@ -38,9 +61,9 @@ PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function)
     Py_RETURN_NONE;
 }
 
-/* ---- the 25% rule after a freeze ---- */
+/* ---- after a freeze ---- */
 
-/* A full collection is due when the objects that have got old exceed a quarter of those
+/* The 25% rule: a full collection is due when the objects that have got old exceed a quarter of those
  * that survived the last one. After a freeze these are no candidates any more; counting all
  * of them would let a worker of a large parent gather as much garbage as a quarter of that,
  * counting none would have it collect for every few objects that it keeps. */
@@ -60,5 +83,7 @@ PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused)
             gc->long_lived_total = LONG_LIVED_MAX;
         gc->long_lived_pending = 0;
     }
+    neve_collector_before_fork(nvpy.collector);
+    neve_heap_before_fork(nvpy.heap);
     Py_RETURN_NONE;
 }

@@ -281,6 +281,10 @@ bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base);
 size_t nvpy_compat_interpreter_bytes(void);
 /* Whether there are interpreters with a GIL of their own now. */
 bool nvpy_compat_has_own_gils(void);
+/* The thread state that is current, or NULL: up to 3.11 of whoever holds the GIL, from 3.12
+ * on of the calling thread only. (PyGILState_Check() says yes to everybody once there are
+ * sub-interpreters.) */
+PyThreadState *nvpy_compat_thread_with_gil(void);
 /* Whether the calling thread holds the GIL of `interp`, the main interpreter. */
 bool nvpy_compat_shares_gil(PyInterpreterState *interp);
 
