@@ -151,6 +151,74 @@ def test_steps_collect_what_was_old(runner):
     """))
 
 
+LARGE = """
+    class Item: __slots__ = ("next", "previous", "__weakref__")
+    class Final(Item):
+        ran = 0
+        def __del__(self): Final.ran += 1
+    class Phoenix(Item):
+        nest = []
+        def __del__(self): Phoenix.nest.append(self)
+    def ring(last=Item, size=3000):
+        items = [Item() for _ in range(size - 1)] + [last()]
+        for i, item in enumerate(items):
+            item.next, item.previous = items[i - 1], items[i + 1 - size]
+        return items[-1]
+    neve.install("incremental")
+    gc.disable()
+    def make_old():  # and have it paid for, so that the slices to come are short
+        gc.collect(1), gc.collect(1)
+        while neve.step():
+            pass
+    def steps_to_the_end():
+        fresh = [[] for _ in range(10)]
+        while neve.step(1):
+            yield sum(isinstance(o, Item) for o in gc.get_objects())
+"""
+
+
+def test_a_large_group_disappears_in_one_go(runner):
+    runner.plain_code(program(LARGE + """
+    called = []
+    for last in (Item, Final):
+        item = ring(last)
+        watch, calls = weakref.ref(item), weakref.ref(item.next.next, called.append)
+        make_old()
+        del item
+        seen, hidden = set(), 0
+        for listed in steps_to_the_end():
+            seen.add(listed)
+            assert (watch() is None) == (listed == 0) == (calls() is None)
+            hidden += listed == 0
+        assert seen == {0, 3000} and hidden > 30, (seen, hidden)
+    assert len(called) == 2 and Final.ran == 1
+    assert cycle()["largest_group"] == 3000 and cycle()["largest_group_ns"] > 0
+    """))
+
+
+def test_a_large_group_is_revived(runner):
+    runner.plain_code(program(LARGE + """
+    item = ring(Phoenix)
+    watch = weakref.ref(item.next)
+    make_old()
+    del item
+    for turn in range(2):
+        assert set(steps_to_the_end()) == ({0, 3000} if turn else {3000})
+        if turn == 0:
+            (item,) = Phoenix.nest
+            Phoenix.nest.clear()
+            for _ in range(3000):
+                assert item.next.previous is item and gc.is_tracked(item)
+                item = item.next
+            assert type(item) is Phoenix
+            assert sum(isinstance(o, Item) for o in gc.get_objects()) == 3000
+            watch = weakref.ref(item)
+            del item
+    assert not Phoenix.nest and watch() is None
+    assert sum(isinstance(o, Item) for o in gc.get_objects()) == 0
+    """))
+
+
 def test_steps_collect_where_nothing_was_promoted(runner):
     runner.plain_code(program("""
         neve.install("incremental")
