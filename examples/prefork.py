@@ -12,6 +12,7 @@ Without `--role` this is the driver: it runs itself once per configuration, in a
     stock    the interpreter as it is
     freeze   the same, with gc.freeze() before the fork
     neve     the same interpreter under `python -m neve`, nothing frozen
+    prefork  the same, with neve.prefork() before the fork
 
 With `--role serve` (the driver's business) it is the server: the parent builds a shared cache, makes it old
 with one gc.collect(), forks workers, and each worker, told so by the parent over a pipe,
@@ -46,7 +47,9 @@ import subprocess
 import sys
 import time
 
-CONFIGURATIONS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve"}
+CONFIGURATIONS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve",
+                  "prefork": "Neve + prefork"}
+ON_NEVE = ("neve", "prefork")
 HEAPS = ("cow", "mixed")
 
 COW_LISTS = 16_000
@@ -353,7 +356,7 @@ def signal_name(number):
 def serve(options):
     """Runs one configuration and prints one JSON line with everything measured."""
     deadline = time.monotonic() + options.timeout
-    if options.configuration == "neve" and "neve" not in sys.modules:
+    if options.configuration in ON_NEVE and "neve" not in sys.modules:
         raise Failure("this interpreter was to run under Neve and does not")
     built_at = time.perf_counter()
     cache = build_heap(options.heap)
@@ -361,6 +364,9 @@ def serve(options):
     gc.collect()
     if options.configuration == "freeze":
         gc.freeze()
+    elif options.configuration == "prefork":
+        import neve  # the server's only line for it; NEVE_PREFORK does without
+        neve.prefork()
 
     parent_probe = MemoryProbe()
     parent_pss_kb = parent_probe.pss_kb()
@@ -451,7 +457,7 @@ def last_line(text):
 def run_configuration(configuration, heap, options, environment):
     """One fresh interpreter, in its own process group so that nothing of it can be left behind."""
     command = [sys.executable]
-    if configuration == "neve":
+    if configuration in ON_NEVE:
         command += ["-m", "neve"]
     command += [os.path.abspath(__file__), "--role", "serve", "--configuration", configuration, "--heap", heap,
                 "--workers", str(options.workers), "--requests", str(options.requests),
@@ -554,9 +560,9 @@ def complain(message):
 def drive(options):
     status = 0
     environments = {"stock": stock_environment(), "freeze": stock_environment()}
-    if "neve" in options.only:
+    if any(name in options.only for name in ON_NEVE):
         try:
-            environments["neve"] = neve_environment()
+            environments.update(dict.fromkeys(ON_NEVE, neve_environment()))
         except (Failure, subprocess.TimeoutExpired) as problem:
             complain(problem)
             status = 1
@@ -629,20 +635,21 @@ def configuration_list(text):
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in CONFIGURATIONS:
-            raise argparse.ArgumentTypeError(f"unknown configuration {name!r}, choose from stock,freeze,neve")
+            raise argparse.ArgumentTypeError(f"unknown configuration {name!r}, choose from "
+                                             f"{','.join(CONFIGURATIONS)}")
     return [name for name in CONFIGURATIONS if name in names]
 
 
 def parse_arguments(arguments):
     parser = Parser(prog="prefork.py", description="Memory and pauses of a pre-fork server: stock CPython, stock "
-                    "with gc.freeze(), and Neve. Exit status: 0 done, 1 something failed or Neve is not built, "
+                    "with gc.freeze(), Neve, and Neve with neve.prefork(). Exit status: 0 done, 1 something failed or Neve is not built, "
                     "2 the command line is wrong.")
     parser.add_argument("--workers", type=positive, default=2, metavar="N", help="workers to fork (default 2)")
     parser.add_argument("--requests", type=positive, default=3000, metavar="N",
                         help="requests that each worker serves (default 3000)")
     parser.add_argument("--heap", choices=(*HEAPS, "both"), default="both", help="which heap (default both)")
     parser.add_argument("--only", type=configuration_list, default=list(CONFIGURATIONS), metavar="LIST",
-                        help="configurations, of stock,freeze,neve (default all)")
+                        help=f"configurations, of {','.join(CONFIGURATIONS)} (default all)")
     parser.add_argument("--runs", type=positive, default=1, metavar="N",
                         help="runs of each configuration, in turn; medians are shown (default 1)")
     parser.add_argument("--timeout", type=positive, default=120, metavar="S",

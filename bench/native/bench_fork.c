@@ -227,7 +227,9 @@ static size_t kind_of(const neve_runtime *runtime, const range *r, uintptr_t add
     for (size_t i = heap->root_low; i < heap->root_high; i++)
         if (within(address, heap->root[i], sizeof(nv_leaf)))
             return HEAP;
-    if (within(address, heap->large_slots, heap->large_capacity * sizeof(nv_large)) ||
+    if (within(address, heap->large_table.slots, heap->large_table.capacity * sizeof(nv_large)) ||
+        within(address, heap->large_inherited.slots,
+               heap->large_inherited.capacity * sizeof(nv_large)) ||
         within(address, heap->touched, heap->touched_capacity * sizeof(void *)) ||
         within(address, heap->young_large, heap->young_large_capacity * sizeof(void *)))
         return LISTS;

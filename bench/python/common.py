@@ -24,10 +24,10 @@ import sys
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve",
           "generational": "Neve generational", "incremental": "Neve incremental",
-          "snapshot": "Neve snapshot"}
+          "snapshot": "Neve snapshot", "prefork": "Neve + prefork"}
 # The configurations that run on Neve, and the mode that each asks for; None is Neve's own default.
 NEVE_MODES = {"neve": None, "generational": "generational", "incremental": "incremental",
-              "snapshot": "snapshot"}
+              "snapshot": "snapshot", "prefork": None}
 CHILD_TIMEOUT_S = 300
 
 

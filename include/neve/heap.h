@@ -78,7 +78,12 @@ NEVE_API void neve_heap_destroy(neve_heap *heap);
  * Never collects and never calls back. */
 NEVE_API void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size);
 
-/* The same, filled with zeros; NULL as well when count * size overflows. */
+/* For a heap that shares its callers with another allocator: where neve_heap_alloc
+ * would return NULL, what `otherwise` returns. */
+NEVE_API void *neve_heap_alloc_or(neve_heap *heap, neve_domain domain, size_t size,
+                                  void *(*otherwise)(void *ctx, size_t size), void *ctx);
+
+/* As neve_heap_alloc, filled with zeros; NULL as well when count * size overflows. */
 NEVE_API void *neve_heap_calloc(neve_heap *heap, neve_domain domain, size_t count, size_t size);
 
 /* Changes the size of `block` (NULL: allocates), in place where it can. NULL
@@ -95,6 +100,10 @@ NEVE_API void neve_heap_free(neve_heap *heap, void *block);
  * heap's lock domain for a block that the heap does not own and that holds no
  * object with such bits, and so may neve_heap_usable_size. */
 NEVE_API bool neve_heap_try_free(neve_heap *heap, void *block);
+
+/* The same; what the heap does not own is given to `otherwise`. */
+NEVE_API void neve_heap_free_or(neve_heap *heap, void *block,
+                                void (*otherwise)(void *ctx, void *block), void *ctx);
 
 /* Whether this heap gave out `block` (a block's start, not its inside); any
  * address may be asked for. */

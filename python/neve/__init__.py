@@ -15,7 +15,8 @@ refusing an interpreter that no extension was built for.  All work is done by th
 
 Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the package is installed),
 ``NEVE_MODE`` (the default of ``mode``), ``NEVE_PAUSE_US`` (of ``pause_us``), ``NEVE_TIMER_MS`` (of
-``timer_ms``), ``NEVE_GC_STRESS=1`` (testing: collect as often as possible).
+``timer_ms``), ``NEVE_GC_STRESS=1`` (testing: collect as often as possible), ``NEVE_PREFORK`` (with
+``NEVE=1`` and ``python -m neve``: call :func:`prefork` before the workers of a server are forked).
 """
 
 # This file must parse, and stay cheap to import, on any Python: it is what tells the users of a
@@ -23,7 +24,8 @@ Environment: ``NEVE=1`` (install Neve when the interpreter starts; where the pac
 import os as _os
 import sys as _sys
 
-__all__ = ["install", "uninstall", "is_installed", "step", "stats", "freeze", "unfreeze"]
+__all__ = ["install", "uninstall", "is_installed", "step", "stats", "freeze", "unfreeze",
+           "refreeze", "prefork"]
 
 #: The collectors that exist, and the one that nobody has to choose.
 _MODES = ("generational", "incremental", "snapshot")
@@ -241,13 +243,16 @@ def stats():
     ``late_slices`` (that were given more than ``pause_us``, to keep memory bounded), ``time_ns``,
     ``longest_slice_ns``, ``collected``, ``suspects`` and ``false_suspects`` (of the last cycle: not
     reached by its marking, and of these alive), ``largest_group`` (objects that had to be verified
-    in one go), ``is_running`` (a cycle is under way).  ``"heap"`` holds ``serves`` (whether new small
+    in one go), ``largest_group_ns`` (processor time of that), ``is_running`` (a cycle is under
+    way).  ``"heap"`` holds ``serves`` (whether new small
     blocks come from it: not under ``PYTHONMALLOC=malloc``), ``small_blocks``, ``small_bytes``
     (blocks up to 512 bytes), ``arenas``, ``arena_bytes`` (address space), ``pools_used``,
     ``pools_cached``, ``cached_bytes`` (kept for the next allocations), ``returned_bytes`` (given
     back to the system so far), ``side_table_bytes`` (the collector's own tables), and what
     glibc's malloc, which serves larger blocks and everybody else, has in use and keeps:
-    ``malloc_bytes``, ``malloc_cached_bytes``.  Times are in nanoseconds.  The numbers of old and of frozen objects
+    ``malloc_bytes``, ``malloc_cached_bytes``.  ``"prefork"`` holds ``runs`` and ``skipped`` (calls
+    of :func:`prefork` that did their work, and that had nothing to do), ``immortal`` and ``mortal``
+    (objects, of the last report).  Times are in nanoseconds.  The numbers of old and of frozen objects
     may include some hundreds that the interpreter keeps on its free lists, or has stopped
     tracking, until the next full collection; ``gc.get_freeze_count()`` and ``gc.get_objects()``
     are exact.
@@ -256,25 +261,84 @@ def stats():
     ``RuntimeError`` if Neve is not installed.
     """
     _require_installed()
-    return _neve.stats()
+    figures = _neve.stats()
+    # Not imported here: that would make what is being counted.
+    prefork_module = _sys.modules.get(__name__ + "._prefork")
+    figures["prefork"] = (prefork_module.stats() if prefork_module is not None else
+                          {"runs": 0, "skipped": 0, "immortal": 0, "mortal": 0})
+    return figures
 
 
-def freeze():
+def freeze(immortal=False):
     """Move all objects into the permanent generation, which is never collected: :func:`gc.freeze`.
 
-    Meant for the moment before a program forks its workers.  Raises ``RuntimeError`` if Neve is not
-    installed.
+    Meant for the moment before a program forks its workers.  Called again later, it adds what has
+    been made since.
+
+    With ``immortal=True``, on CPython 3.12 and later, what hangs on the permanent generation gets
+    immortal reference counts, which are never written, not even by those who read the objects:
+    strings, code objects, constants and the keys of dicts included; and what readers would fill in
+    lazily (hashes, versions of types) is filled in.  **That is for good**: immortal objects are
+    never freed.  What has something to do when it dies stays mortal, with all that refers to it
+    up to the next module or class, and with what only it refers to: objects with finalizers, files,
+    sockets, generators and coroutines, exported buffers, referents of weak references with a
+    callback, objects of unknown C types; by themselves, locks and iterators.  When the
+    interpreter exits, their finalizers are run, before modules are taken apart.  On CPython 3.11
+    there is a ``RuntimeWarning``: counts will still be written.
+
+    Returns a report, a new dictionary: ``frozen`` (tracked objects in the permanent generation),
+    ``immortal`` (objects made immortal so far, strings and the like included), ``mortal`` (how
+    many objects stay mortal, by reason), ``writes_counts`` (whether reading the heap still
+    writes to it).
+
+    Raises ``RuntimeError`` if Neve is not installed, and in a finalizer or a callback that the
+    collector called; ``MemoryError``.
     """
     _require_installed()
-    import gc
-    gc.freeze()
+    from . import _prefork
+    if immortal and not _prefork.HAS_IMMORTALS:
+        _prefork.warn_of_counts(2)
+    return _prefork.freeze(bool(immortal))
 
 
 def unfreeze():
     """Move the permanent generation back into the old one: :func:`gc.unfreeze`.
 
-    Raises ``RuntimeError`` if Neve is not installed.
+    Objects that are immortal stay so.  Raises ``RuntimeError`` if Neve is not installed.
     """
     _require_installed()
     import gc
     gc.unfreeze()
+
+
+def refreeze():
+    """Unfreeze, collect everything, and freeze again, as :func:`freeze` or :func:`prefork` last
+    did: for the rare reclaim of what has died in the permanent generation.  Immortal objects stay.
+
+    Costs a full collection over all that was frozen.  Returns and raises what :func:`freeze` does.
+    """
+    _require_installed()
+    import gc
+    from . import _prefork
+    gc.unfreeze()
+    gc.collect()
+    return _prefork.freeze(_prefork.State.is_immortal)
+
+
+def prefork():
+    """Get this process ready for forking workers, right before it does: collect, freeze the heap,
+    make it immortal (CPython 3.12 and later), and pace the collector for what the workers will add.
+
+    Call it as often as you like, before each fork for example: the work is done the first time,
+    and again once the heap has grown by a quarter.  Everything that :func:`freeze` says of
+    ``immortal=True`` holds; on CPython 3.11 the report alone says that counts will still be
+    written.
+
+    Returns the report of :func:`freeze`, with ``is_new``: whether anything was done this time.
+    ``NEVE_PREFORK`` has it called where the program cannot be changed (docs/prefork.md).
+
+    Raises what :func:`freeze` does.
+    """
+    _require_installed()
+    from . import _prefork
+    return _prefork.prefork()

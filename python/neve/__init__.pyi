@@ -24,6 +24,7 @@ class CycleStats(TypedDict):
     suspects: int
     false_suspects: int
     largest_group: int
+    largest_group_ns: int
     is_running: bool
 
 class SnapshotStats(TypedDict):
@@ -70,10 +71,26 @@ class HeapStats(TypedDict):
     malloc_bytes: int
     malloc_cached_bytes: int
 
+class PreforkStats(TypedDict):
+    runs: int
+    skipped: int
+    immortal: int
+    mortal: int
+
 class Stats(TypedDict):
     mode: str
     collector: CollectorStats
     heap: HeapStats
+    prefork: PreforkStats
+
+class FreezeReport(TypedDict):
+    frozen: int
+    immortal: int
+    mortal: dict[str, int]
+    writes_counts: bool
+
+class PreforkReport(FreezeReport):
+    is_new: bool
 
 def install(
     mode: Literal["generational", "incremental", "snapshot"] | None = None,
@@ -84,5 +101,7 @@ def uninstall() -> None: ...
 def is_installed() -> bool: ...
 def step(budget_us: int | None = None) -> bool: ...
 def stats() -> Stats: ...
-def freeze() -> None: ...
+def freeze(immortal: bool = False) -> FreezeReport: ...
 def unfreeze() -> None: ...
+def refreeze() -> FreezeReport: ...
+def prefork() -> PreforkReport: ...

@@ -145,6 +145,7 @@ def prepare(options):
                 raise CommandLineError(cannot_open(options.target, error)) from error
     try:
         as_table, json_path = _start.report_from_environment()
+        _start.check_prefork()
         if options.stats_json is not None:
             json_path = _start.checked_destination(options.stats_json, "option --stats-json",
                                                    "--stats-json FILE")
@@ -154,6 +155,7 @@ def prepare(options):
 
     if install(options):
         _start.report_at_exit(options.stats or as_table, json_path)
+        _start.watch_forks(_stock.say)
 
     if options.kind == "folder":
         entry = options.target

@@ -82,3 +82,21 @@ def from_environment(say):
         report = False, None
     neve.install()
     report_at_exit(*report)
+    watch_forks(say)
+
+
+def check_prefork():
+    """ValueError with a sentence if the value of ``NEVE_PREFORK`` cannot be."""
+    if os.environ.get("NEVE_PREFORK"):
+        from neve import _prefork
+        _prefork.checked_server()
+
+
+def watch_forks(say):
+    """What ``NEVE_PREFORK`` asks for, once Neve is installed; a wrong value costs one line."""
+    if os.environ.get("NEVE_PREFORK"):
+        from neve import _prefork
+        try:
+            _prefork.from_environment()
+        except ValueError as error:
+            say(error)

@@ -60,6 +60,21 @@ static void set_direct(void)
         allocator.serves && !allocator.asks && !allocator.probes ? NEVE_SMALL_MAX : 0;
 }
 
+/* What the previous allocator gave out, or takes back, in bytes that matter. */
+static inline void *note_large(void *block, size_t size)
+{
+    if (size >= NVPY_LARGE_BYTES && block != NULL &&
+        (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        nvpy_large_note(block, size);
+    return block;
+}
+
+static inline void forget_large(const void *block)
+{
+    if (nvpy_large_count != 0 && (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        nvpy_large_forget(block);
+}
+
 /* Whatever the fast path does not serve. */
 static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served which, size_t size)
 {
@@ -72,20 +87,46 @@ static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served 
             return block;
     }
     const PyMemAllocatorEx *previous = &allocator.previous[which];
-    return previous->malloc(previous->ctx, size);
+    return note_large(previous->malloc(previous->ctx, size), size);
 }
 
+static void *object_malloc_otherwise(void *heap, size_t size)
+{
+    return malloc_otherwise(heap, OBJECT, size);
+}
+
+static void *mem_malloc_otherwise(void *heap, size_t size)
+{
+    return malloc_otherwise(heap, MEM, size);
+}
+
+/* Nothing comes behind the last calls here, on the common path or another, so that
+ * no frame is needed. */
 static inline void *malloc_in(neve_heap *heap, served which, size_t size)
 {
     if (allocator.direct_max > NEVE_SMALL_MAX)
         __builtin_unreachable(); /* saves the heap's own comparison */
     /* One comparison for both: a size of 0 wraps around. */
-    if (NEVE_LIKELY(size - 1 < allocator.direct_max)) {
-        void *block = neve_heap_alloc(heap, heap_domains[which], size);
-        if (NEVE_LIKELY(block != NULL))
-            return block;
-    }
+    if (NEVE_LIKELY(size - 1 < allocator.direct_max))
+        return neve_heap_alloc_or(heap, heap_domains[which], size,
+                                  which == OBJECT ? object_malloc_otherwise : mem_malloc_otherwise,
+                                  heap);
     return malloc_otherwise(heap, which, size);
+}
+
+/* The small sizes, most, are cleared in line: the C library's function is far off. */
+static inline void *cleared(void *block, size_t bytes)
+{
+    if (block == NULL || bytes < NEVE_GRANULE || bytes > 4 * NEVE_GRANULE)
+        return block == NULL ? NULL : memset(block, 0, bytes);
+    char *at = block, *end = at + bytes;
+    memset(at, 0, NEVE_GRANULE);
+    if (bytes > 2 * NEVE_GRANULE) {
+        memset(at + NEVE_GRANULE, 0, NEVE_GRANULE);
+        memset(end - 2 * NEVE_GRANULE, 0, NEVE_GRANULE);
+    }
+    memset(end - NEVE_GRANULE, 0, NEVE_GRANULE);
+    return block;
 }
 
 static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_t size)
@@ -96,10 +137,9 @@ static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_
     if (bytes > NEVE_SMALL_MAX) {
         /* The system knows which of its pages are zero. */
         const PyMemAllocatorEx *previous = &allocator.previous[which];
-        return previous->calloc(previous->ctx, count, size);
+        return note_large(previous->calloc(previous->ctx, count, size), bytes);
     }
-    void *block = malloc_in(heap, which, bytes);
-    return block == NULL ? NULL : memset(block, 0, bytes);
+    return cleared(malloc_in(heap, which, bytes), bytes);
 }
 
 static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served which, void *block,
@@ -107,9 +147,13 @@ static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served w
 {
     const PyMemAllocatorEx *previous = &allocator.previous[which];
     void *moved = previous->realloc(previous->ctx, block, size);
-    if (moved != NULL && moved != block)
+    if (moved == NULL)
+        return NULL;
+    if (moved != block)
         neve_heap_try_free(heap, block); /* not ours: only forgets its bits */
-    return moved;
+    if (moved != block || size < NVPY_LARGE_BYTES)
+        forget_large(block);
+    return note_large(moved, size);
 }
 
 static __attribute__((noinline)) void *realloc_moving(neve_heap *heap, served which, void *block,
@@ -140,6 +184,13 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
  * calls through pointers millions of times in a second. */
 #define HOOK __attribute__((flatten))
 
+static void free_previous(void *previous, void *block)
+{
+    const PyMemAllocatorEx *allocator_below = previous;
+    forget_large(block);
+    allocator_below->free(allocator_below->ctx, block);
+}
+
 #define DEFINE_HOOKS(name, which)                                                                  \
     static HOOK void *name##_malloc(void *heap, size_t size)                                       \
     {                                                                                              \
@@ -155,8 +206,7 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
     }                                                                                              \
     static HOOK void name##_free(void *heap, void *block)                                          \
     {                                                                                              \
-        if (NEVE_UNLIKELY(!neve_heap_try_free(heap, block)))                                       \
-            allocator.previous[which].free(allocator.previous[which].ctx, block);                  \
+        neve_heap_free_or(heap, block, free_previous, &allocator.previous[which]);                 \
     }
 
 DEFINE_HOOKS(object, OBJECT)
@@ -177,6 +227,10 @@ static void *watching_raw_calloc(void *ctx, size_t count, size_t size)
 
 static void after_fork_child(void)
 {
+    nvpy_large_after_fork_child();
+    /* The cycle's tables would be copied page by page as it goes on. */
+    if (nvpy.collector != NULL)
+        neve_collector_after_fork_child(nvpy.collector);
     if (nvpy.heap != NULL)
         neve_heap_after_fork_child(nvpy.heap);
 }

@@ -81,3 +81,18 @@ void nvpy_lists_give_back(void)
     neve_collector_walk(nvpy.collector, 3, give_back, nvpy_list(nvpy.interp, NUM_GENERATIONS));
     neve_collector_forget_all(nvpy.collector);
 }
+
+/* Immortal objects stay linked to themselves: nobody will ever look for them, and linking them
+ * would write to each. */
+static int give_back_mortal(void *object, void *list)
+{
+    return nvpy_compat_is_immortal(object) ? 0 : give_back(object, list);
+}
+
+void nvpy_lists_give_back_at_exit(void)
+{
+    int permanent = nvpy.thaws_at_exit ? 2 : NUM_GENERATIONS;
+    neve_collector_walk(nvpy.collector, 2, give_back_mortal, nvpy_list(nvpy.interp, 2));
+    neve_collector_walk(nvpy.collector, 3, give_back_mortal, nvpy_list(nvpy.interp, permanent));
+    neve_collector_forget_all(nvpy.collector);
+}

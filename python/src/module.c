@@ -128,13 +128,14 @@ static PyObject *generation_stats(const neve_generation_stats *g)
 static PyObject *cycle_stats(const neve_cycle_stats *c)
 {
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n,s:n,s:O}", "cycles", (unsigned long long)c->cycles,
-        "abandoned", (unsigned long long)c->abandoned, "slices", (unsigned long long)c->slices,
-        "late_slices", (unsigned long long)c->late_slices, "time_ns",
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n,s:n,s:K,s:O}", "cycles",
+        (unsigned long long)c->cycles, "abandoned", (unsigned long long)c->abandoned, "slices",
+        (unsigned long long)c->slices, "late_slices", (unsigned long long)c->late_slices, "time_ns",
         (unsigned long long)c->time_ns, "longest_slice_ns", (unsigned long long)c->longest_slice_ns,
         "collected", (unsigned long long)c->collected, "suspects", (Py_ssize_t)c->suspects,
         "false_suspects", (Py_ssize_t)c->false_suspects, "largest_group",
-        (Py_ssize_t)c->largest_group, "is_running", c->is_running ? Py_True : Py_False);
+        (Py_ssize_t)c->largest_group, "largest_group_ns", (unsigned long long)c->largest_group_ns,
+        "is_running", c->is_running ? Py_True : Py_False);
 }
 
 static PyObject *snapshot_stats(const neve_cycle_stats *c)
@@ -216,6 +217,10 @@ static PyMethodDef methods[] = {
     {"is_installed", is_installed, METH_NOARGS, "is_installed() -> bool"},
     {"step", step, METH_VARARGS, "step(budget_us) -> bool"},
     {"stats", stats, METH_NOARGS, "stats() -> dict"},
+    {"make_immortal", nvpy_immortal_make, METH_NOARGS, "make_immortal() -> dict"},
+    {"note_freeze", nvpy_immortal_note_freeze, METH_NOARGS, "note_freeze()"},
+    {"prefork_watch", nvpy_prefork_watch, METH_O, "prefork_watch(function)"},
+    {"prefork_settle", nvpy_prefork_settle, METH_NOARGS, "prefork_settle()"},
     {"run_file", nvpy_run_file, METH_VARARGS, "run_file(path) -> int"},
     {"run_string", nvpy_run_string, METH_VARARGS, "run_string(code) -> int"},
     {"run_module", nvpy_run_module, METH_VARARGS, "run_module(name, alter_argv) -> int"},

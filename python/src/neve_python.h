@@ -5,11 +5,15 @@
  *   module.c     what Python sees: install, uninstall, stats
  *   state.c      the state itself
  *   allocator.c  serves the object and mem domains from Neve's heap
+ *   large.c      how much the program holds in large blocks
  *   host.c       CPython's objects as a host of the collector
  *   lists.c      the generation lists, as far as there still are any
  *   takeover.c   the interpreter's own collections become ours
  *   methods.c    replaces functions of built-in modules
  *   gcmodule.c   the functions of the gc module that look at the lists
+ *   immortal.c   makes the frozen heap immortal; what that leaves for the exit
+ *   object_*.c   the graph that it looks at, and what speaks against it
+ *   prefork.c    forks that no Python code sees; the 25% rule after a freeze
  *   sysmodule.c  those of sys that say how much memory is allocated
  *   exec.c       those of os that run another program in this process
  *   timer.c      asks for slices while nothing is allocated
@@ -47,6 +51,7 @@ typedef struct nvpy_state {
     Py_ssize_t long_lived_total, long_lived_pending;
     int generation;        /* of the collection under way */
     bool has_spliced;      /* see nvpy_host: promote */
+    bool is_slice;         /* of a cycle: its objects are old, and in no list */
     bool is_partial;       /* its objects leave their lists one by one */
     bool is_explicit;      /* gc.collect() asked for it */
     uint64_t runs;         /* collections that ran to their end */
@@ -54,6 +59,8 @@ typedef struct nvpy_state {
     bool is_leaving;       /* the interpreter has begun to exit */
     int threshold;         /* what NEVE_GC_STRESS replaced; 0: it did not */
     uint32_t pause_us;     /* what a slice aims at */
+    bool thaws_at_exit;    /* neve.freeze() was called */
+    size_t immortals;      /* objects made immortal so far */
     uint64_t slices;       /* of the incremental cycle, so far; atomic: the timer reads it */
 
     neve_histogram pauses;
@@ -76,6 +83,18 @@ void nvpy_allocator_retire(void);
 /* Whether new small blocks come from the heap: installed, and not
  * PYTHONMALLOC=malloc. */
 bool nvpy_allocator_serves(void);
+
+/* ---- large.c ---- */
+
+#define NVPY_LARGE_BYTES ((size_t)16384) /* blocks from this size on are counted */
+extern size_t nvpy_large_count;          /* of those that are noted */
+void nvpy_large_note(void *block, size_t size);
+/* Any block may be given. */
+void nvpy_large_forget(const void *block);
+size_t nvpy_large_bytes(void);
+void nvpy_large_after_fork_child(void);
+/* After so many bytes more, net, nvpy_takeover_look is called; SIZE_MAX: never. */
+void nvpy_large_set_alarm(size_t left);
 
 /* ---- host.c ---- */
 extern const neve_host nvpy_host;
@@ -105,12 +124,19 @@ void nvpy_list_merge_front(PyGC_Head *from, PyGC_Head *to);
  * and back: afterwards CPython's own collector can work again. */
 void nvpy_lists_adopt(void);
 void nvpy_lists_give_back(void);
+/* The same when the interpreter exits: what neve.freeze() froze is old again, so that
+ * the interpreter's last collections find it. (What gc.freeze() froze they do not find, as
+ * on stock.) */
+void nvpy_lists_give_back_at_exit(void);
 
 /* ---- takeover.c ---- */
 
 bool nvpy_takeover_install(void); /* false with an exception set */
 void nvpy_takeover_leave(void);
 void nvpy_takeover_set_mode(neve_mode mode);
+/* Called inside an allocation: if so much memory has come that a collection is due, has the
+ * interpreter begin one soon. Returns how many bytes are left until then. */
+size_t nvpy_takeover_look(void);
 /* Goes on with the incremental cycle for about `budget_us`, in whatever thread
  * holds the GIL; Neve must be installed. Whether there is more to do: always
  * false in the other modes, and while a collection is under way. */
@@ -127,6 +153,22 @@ void nvpy_timer_stop(void);
 void nvpy_timer_note_slice(void);
 /* A new dictionary, or NULL with an exception set. */
 PyObject *nvpy_timer_stats(void);
+
+/* ---- immortal.c ---- */
+
+/* Method: makes what hangs on the permanent generation immortal. Returns a dictionary
+ * {"immortal": how many there are by now, "mortal": {reason: count}}. */
+PyObject *nvpy_immortal_make(PyObject *self, PyObject *unused);
+/* Method: the permanent generation is not lost to the interpreter's exit. */
+PyObject *nvpy_immortal_note_freeze(PyObject *self, PyObject *unused);
+/* Runs the finalizers of what only immortal objects keep alive; when the interpreter
+ * exits, before it takes its modules apart. */
+void nvpy_immortal_finalize(void);
+
+/* ---- prefork.c; methods ---- */
+
+PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function);
+PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused);
 
 /* ---- methods.c ---- */
 

@@ -3,30 +3,37 @@
  * Pacing of the incremental mode: when a cycle begins, how long its slices are, and
  * how many objects a young collection takes.
  *
- * With P the old population at its least since the last cycle, a cycle begins when
- * it has grown by P / START_PART, and ought to end within P / GOAL_PART promotions
- * more. What becomes garbage in one cycle is gone when the next one has ended, so
- * that the population stays within 1.24 times the reachable one, plus one young set,
- * as long as slices are as long as they have to be (invariant 4; docs/collector.md
- * has the proof).
+ * The old population may grow to a quarter more than what was reachable of it when
+ * the last cycles began: to its limit (invariant 4; docs/collector.md has the proof).
+ * A cycle begins while there is still room for the promotions that it is expected to
+ * last for, its goal; so it ends before the limit is reached, and what was garbage
+ * when it began is gone. Cycles are few if their goals are small: these are as small
+ * as slices within pause_us allow, and never larger than a tenth of the population.
  *
- * Time is the unit of work: a cycle is expected to take what the last one took per
- * object, and each promoted object owes its part of that. A slice pays what is owed,
- * up to pause_us less what the young collection before it took. When a cycle is
- * late, its slices fill the pause; when it is so late that memory would break its
- * bound, they grow beyond it, and are counted.
+ * A cycle is expected to take the processor time per object that the last one took.
+ * Each slice does the part of what is left to do that the promotions since the last
+ * slice are of those that are left to the goal, up to pause_us less what the young
+ * collection before it took. Where that is not enough, memory would break its bound:
+ * slices grow beyond the pause, and are counted.
  */
 #include "collect_internal.h"
 
 #include "platform/os.h"
 
-#define START_PART 32
-#define GOAL_PART 12
-/* Of a population that is so small, growth by less is not worth a cycle. */
-#define START_MIN 4096
-#define GOAL_MIN 2048
+/* Growth to the limit, of the reachable population; and goals, of the whole one. */
+#define ROOM_PART 4
+#define GOAL_PART_MOST 9
+#define GOAL_PART_LEAST 24
+/* In the last quarter of a cycle the population does not grow: while groups are verified,
+ * the dead go. */
+#define BEFORE_RECLAIM(goal) ((goal) / 4 * 3)
+/* In a small population, growth by less is not worth a cycle: as much as the thresholds
+ * ask for before a full collection, within these. */
+#define ROOM_LEAST 8192
+#define ROOM_ENOUGH 65536
+#define GOAL_MIN 4096
 /* Before the first cycle has told: nanoseconds per object, and per candidate, * 16. */
-#define CYCLE_COST (120 * 16)
+#define CYCLE_COST (60 * 16)
 #define VERIFY_COST (80 * 16)
 /* Of a pause, at most so much is for a young collection. */
 #define YOUNG_PART(pause) ((pause) / 4 * 3)
@@ -40,6 +47,18 @@
  * become old since the last: after that time, and seldom enough to cost 1%. */
 #define AGE_NS UINT64_C(10000000000)
 #define AGE_DUTY 100
+/* Bytes held: a cycle begins when they have grown by a third over their least since the
+ * last one ended, and ought to end within another sixth; a young collection is due after a
+ * sixteenth. No less than this; and twice and four times as much after cycles that bytes
+ * have begun and that found nothing. */
+#define BYTES_START(bytes) ((bytes) / 3 > BYTES_MIN ? (bytes) / 3 : BYTES_MIN)
+#define BYTES_YOUNG(bytes) ((bytes) / 16 > BYTES_MIN / 4 ? (bytes) / 16 : BYTES_MIN / 4)
+#define BYTES_MIN ((size_t)32 << 20)
+#define BYTES_FUTILE 2
+/* Slices of a cycle come at least after so many. */
+#define BYTES_SLICE ((size_t)256 << 10)
+/* Promotions per young collection are averaged in this unit. */
+#define PACE_UNIT 16
 
 static uint64_t pause_ns(const neve_collector *c)
 {
@@ -53,6 +72,132 @@ static size_t candidates_in(const neve_collector *c, uint64_t ns)
     return n > GATHER_MIN ? n : GATHER_MIN;
 }
 
+/* What was reachable when one of the last two cycles began, or is the whole population
+ * since, if that is less. */
+static size_t reachable(const nv_cycle *cycle)
+{
+    size_t most =
+        cycle->reachable > cycle->reachable_before ? cycle->reachable : cycle->reachable_before;
+    return most != 0 && most < cycle->low ? most : cycle->low;
+}
+
+static size_t limit_of(const neve_collector *c)
+{
+    size_t base = reachable(&c->cycle), part = base / ROOM_PART;
+    uint64_t room = c->thresholds[0];
+    for (int i = 1; i < NEVE_GENERATIONS && room < ROOM_ENOUGH; i++)
+        room *= c->thresholds[i];
+    if (room < ROOM_LEAST)
+        room = ROOM_LEAST;
+    if (room > ROOM_ENOUGH)
+        room = ROOM_ENOUGH;
+    return base + (part > room ? part : (size_t)room);
+}
+
+static uint64_t expected_ns(const nv_cycle *cycle, size_t population)
+{
+    uint64_t cost = cycle->ns_per_object != 0 ? cycle->ns_per_object : CYCLE_COST;
+    return population * cost / 16;
+}
+
+/* For how many promotions a cycle that begins now shall last: so many that slices are
+ * enough that share the pause with the young collections before them. */
+static size_t goal_of(const neve_collector *c)
+{
+    const nv_cycle *cycle = &c->cycle;
+    size_t now = c->heap->old_objects;
+    uint64_t slice_ns = YOUNG_PART(pause_ns(c)) + 1;
+    if (slice_ns > pause_ns(c) - cycle->young_ns)
+        slice_ns = pause_ns(c) - cycle->young_ns;
+    uint64_t slices = expected_ns(cycle, now) / slice_ns + 1;
+    uint64_t goal = slices * (cycle->pace / PACE_UNIT + 1);
+    size_t least = now / GOAL_PART_LEAST, most = now / GOAL_PART_MOST;
+    if (goal < least)
+        goal = least;
+    if (goal > most)
+        goal = most;
+    return goal > GOAL_MIN ? (size_t)goal : GOAL_MIN;
+}
+
+/* ---- bytes ---- */
+
+static void look_at_bytes(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->held = c->heap->large_bytes + c->heap->used_pools * NV_POOL_BYTES;
+    if (c->host->held_bytes != NULL)
+        cycle->held += c->host->held_bytes(c->ctx);
+    if (cycle->held < cycle->low_held || cycle->low_held == 0)
+        cycle->low_held = cycle->held;
+    if (cycle->quiet_held == 0)
+        cycle->quiet_held = cycle->held;
+}
+
+static size_t bytes_to_start(const nv_cycle *cycle)
+{
+    return BYTES_START(cycle->low_held) << cycle->futile;
+}
+
+static bool bytes_ask_for_cycle(const nv_cycle *cycle)
+{
+    return cycle->held - cycle->low_held >= bytes_to_start(cycle);
+}
+
+/* Whether enough has come since the last cycle that there may be garbage to speak of. */
+static bool bytes_have_grown(const nv_cycle *cycle)
+{
+    return cycle->held >= cycle->quiet_held + BYTES_YOUNG(cycle->quiet_held);
+}
+
+/* When the next young collection is due by bytes. A cycle that is under way wants as many
+ * as its slices are. */
+static void set_alarm(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    look_at_bytes(c);
+    size_t step = BYTES_YOUNG(cycle->low_held);
+    if (cycle->phase != NV_CYCLE_IDLE && cycle->expected_ns > cycle->spent_ns) {
+        uint64_t slices = (cycle->expected_ns - cycle->spent_ns) / (pause_ns(c) / 2 + 1) + 1;
+        size_t part = cycle->held_goal / (size_t)slices;
+        if (part < BYTES_SLICE)
+            part = BYTES_SLICE;
+        if (part < step)
+            step = part;
+    }
+    cycle->held_alarm = cycle->held + step;
+    /* The heap's own large blocks are looked at in each allocation of an object. */
+    cycle->large_alarm = c->heap->large_bytes + step;
+}
+
+/* Of the promotions for which a cycle is to last, as many are gone as of the bytes. */
+static size_t promotions_for_bytes(const nv_cycle *cycle)
+{
+    if (cycle->held <= cycle->held_start)
+        return 0;
+    return (size_t)((double)(cycle->held - cycle->held_start) / (double)cycle->held_goal *
+                    (double)cycle->goal);
+}
+
+void nv_pace_start(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->held_alarm = 0;
+    cycle->large_alarm = SIZE_MAX;
+    if (neve_mode_has_cycles(c->mode))
+        set_alarm(c);
+}
+
+size_t neve_collector_bytes_left(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (!neve_mode_has_cycles(c->mode))
+        return SIZE_MAX;
+    look_at_bytes(c);
+    return cycle->held_alarm > cycle->held ? cycle->held_alarm - cycle->held : 0;
+}
+
+/* ---- when, and how long ---- */
+
 static bool cycle_is_due(const neve_collector *c)
 {
     const nv_cycle *cycle = &c->cycle;
@@ -60,11 +205,11 @@ static bool cycle_is_due(const neve_collector *c)
         return false;
     if (c->is_stressed || cycle->is_wanted)
         return true;
-    size_t now = c->heap->old_objects;
-    size_t part = cycle->low / START_PART;
-    if (now >= cycle->low + (part > START_MIN ? part : START_MIN))
+    if (c->heap->old_objects + BEFORE_RECLAIM(goal_of(c)) >= limit_of(c))
         return true;
-    if (cycle->changes == 0 || cycle->end_ns == 0)
+    if (bytes_ask_for_cycle(cycle))
+        return true;
+    if ((cycle->changes == 0 && !bytes_have_grown(cycle)) || cycle->end_ns == 0)
         return false;
     uint64_t age_ns = nv_os_now_ns() - cycle->end_ns;
     return age_ns > AGE_NS && age_ns > AGE_DUTY * cycle->spent_ns;
@@ -77,21 +222,27 @@ int nv_pace_generation(neve_collector *c, int generation)
     c->gather_limit = most > YOUNG_WHOLE ? most : YOUNG_WHOLE;
     if (cycle->low > c->heap->old_objects || cycle->low == 0)
         cycle->low = c->heap->old_objects;
-    /* The middle generation is verified while it still fits into a pause; and
-     * before a cycle, which begins when nothing is young. */
+    look_at_bytes(c);
+    bool has_grown = cycle->held >= cycle->held_alarm;
+    /* The middle generation is verified while it still fits into a pause; where much
+     * memory has come; and before a cycle, which begins when nothing is young. */
     size_t young = c->thresholds[0] < most / 2 ? c->thresholds[0] : most / 2;
-    return generation >= 1 || cycle->middle + 2 * young > most || cycle_is_due(c) ? 1 : 0;
+    bool is_full = cycle->middle + 2 * young > most;
+    return generation >= 1 || is_full || has_grown || cycle_is_due(c) ? 1 : 0;
 }
 
-/* A cycle is expected to take as long per object as the last one did. */
-static void plan(neve_collector *c)
+static void plan(neve_collector *c, size_t goal)
 {
     nv_cycle *cycle = &c->cycle;
-    size_t part = cycle->population / GOAL_PART;
-    cycle->goal = part > GOAL_MIN ? part : GOAL_MIN;
-    uint64_t cost = cycle->ns_per_object != 0 ? cycle->ns_per_object : CYCLE_COST;
-    cycle->expected_ns = cycle->population * cost / 16;
-    cycle->owed_ns = 0;
+    /* What came out of the middle generation just now may have taken some of the room. */
+    size_t limit = limit_of(c), now = c->heap->old_objects;
+    if (now < limit && limit - now < BEFORE_RECLAIM(goal))
+        goal -= (BEFORE_RECLAIM(goal) - (limit - now)) / 2;
+    cycle->goal = goal;
+    cycle->expected_ns = expected_ns(cycle, cycle->population);
+    cycle->is_for_bytes = bytes_ask_for_cycle(cycle);
+    cycle->held_start = cycle->held;
+    cycle->held_goal = bytes_to_start(cycle) / 2;
 }
 
 static void learn_candidate_cost(neve_collector *c, uint64_t ns)
@@ -103,6 +254,16 @@ static void learn_candidate_cost(neve_collector *c, uint64_t ns)
     size_t old = c->cycle.candidate_cost != 0 ? c->cycle.candidate_cost : VERIFY_COST;
     /* Quick to believe that they are dear, slow that they are cheap. */
     c->cycle.candidate_cost = cost > old ? (old + cost) / 2 : (old * 15 + cost) / 16;
+}
+
+/* How much a young collection promotes, and how much of the pause it leaves. */
+static void learn_pace(neve_collector *c, size_t promoted, uint64_t spent_ns)
+{
+    nv_cycle *cycle = &c->cycle;
+    size_t pace = promoted * PACE_UNIT;
+    cycle->pace = cycle->pace == 0 ? pace : (cycle->pace * 15 + pace) / 16;
+    uint64_t most_ns = YOUNG_PART(pause_ns(c));
+    cycle->young_ns = (cycle->young_ns * 15 + (spent_ns < most_ns ? spent_ns : most_ns)) / 16;
 }
 
 void nv_pace_promoted(neve_collector *c, int generation, size_t n)
@@ -120,6 +281,39 @@ void nv_pace_promoted(neve_collector *c, int generation, size_t n)
         cycle->middle = generation == 0 ? cycle->middle + n : 0;
 }
 
+/* What a slice after so many promotions has to do for the cycle to end with `goal`. */
+static uint64_t due_ns(const nv_cycle *cycle, size_t goal, size_t promoted)
+{
+    uint64_t left_ns = cycle->expected_ns - cycle->spent_ns;
+    size_t left = goal > cycle->promoted ? goal - cycle->promoted : 0;
+    return left > promoted ? left_ns / left * promoted : left_ns;
+}
+
+/* How long the pause may be of a young collection and the slice that follows. */
+static uint64_t whole_ns(neve_collector *c, size_t promoted)
+{
+    nv_cycle *cycle = &c->cycle;
+    uint64_t most_ns = pause_ns(c);
+    /* A cycle that takes longer than the last is taken to be eight ninths through. */
+    uint64_t least_ns = cycle->spent_ns + cycle->spent_ns / 8;
+    if (cycle->expected_ns < least_ns)
+        cycle->expected_ns = least_ns;
+    /* The last part of the goal is for what was not foreseen: there the pause is filled. */
+    size_t quarter = cycle->goal / 4, early = cycle->goal - quarter / 2;
+    uint64_t ns = due_ns(cycle, early, promoted) + CRAWL_NS + cycle->young_ns;
+    if (ns <= most_ns && cycle->promoted < early)
+        return ns;
+    ns = due_ns(cycle, cycle->goal, promoted) + cycle->young_ns;
+    size_t quarters = cycle->promoted / quarter;
+    if (ns <= most_ns && quarters <= 4)
+        return most_ns;
+    /* Late: as long as it takes, but at most twice the pause; past the goal four times,
+     * eight times with another quarter of it, and so on. */
+    cycle->stats.late_slices++;
+    most_ns <<= quarters < 4 ? 1 : quarters < 16 ? quarters - 2 : 14;
+    return ns < most_ns && quarters <= 4 ? ns : most_ns;
+}
+
 void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
 {
     nv_cycle *cycle = &c->cycle;
@@ -127,57 +321,51 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     cycle->unpaid = 0;
     learn_candidate_cost(c, spent_ns);
 
+    learn_pace(c, promoted, spent_ns);
+
+    /* The young and middle ones that just died may have held what asked for a cycle. */
+    look_at_bytes(c);
     if (generation == 1 && !c->is_partial && cycle_is_due(c)) {
+        size_t goal = goal_of(c);
         nv_cycle_begin(c);
-        plan(c);
+        plan(c, goal);
         cycle->is_wanted = false;
     }
-    if (cycle->phase == NV_CYCLE_IDLE && c->later.items.count == 0)
+    if (cycle->phase == NV_CYCLE_IDLE && c->later.items.count == 0) {
+        set_alarm(c);
         return;
-
-    cycle->promoted += promoted;
-    /* A cycle that takes longer than the last asks for as much as it takes. */
-    if (cycle->expected_ns < cycle->spent_ns + cycle->spent_ns / 8)
-        cycle->expected_ns = cycle->spent_ns + cycle->spent_ns / 8;
-    cycle->owed_ns += promoted * (cycle->expected_ns / cycle->goal) + CRAWL_NS;
-    uint64_t most_ns = pause_ns(c);
-    uint64_t budget_ns = cycle->owed_ns;
-    if (cycle->promoted > cycle->goal)
-        budget_ns = most_ns;
-    size_t quarter = cycle->goal / 4;
-    if (cycle->promoted > cycle->goal + quarter) {
-        /* Late: twice the pause, four times, ... for each quarter of the goal more. */
-        size_t quarters = (cycle->promoted - cycle->goal) / quarter;
-        most_ns <<= quarters < 16 ? quarters : 16;
-        budget_ns = most_ns;
-        cycle->stats.late_slices++;
     }
-    if (budget_ns > most_ns)
-        budget_ns = most_ns;
+
+    size_t for_bytes = promotions_for_bytes(cycle);
+    if (for_bytes > cycle->promoted + promoted)
+        promoted = for_bytes - cycle->promoted;
+    uint64_t ns = whole_ns(c, promoted);
+    cycle->promoted += promoted;
     /* At least a little, however long the young collection took. */
-    uint64_t left_ns = most_ns > spent_ns + CRAWL_NS ? most_ns - spent_ns : CRAWL_NS;
-    if (budget_ns > left_ns)
-        budget_ns = left_ns;
+    ns = ns > spent_ns + CRAWL_NS ? ns - spent_ns : CRAWL_NS;
     if (c->is_stressed)
-        budget_ns = 0; /* a quantum at a time */
-    uint64_t before_ns = cycle->spent_ns;
-    nv_cycle_run(c, nv_os_now_ns() + budget_ns);
-    spent_ns = cycle->spent_ns - before_ns;
-    cycle->owed_ns = cycle->owed_ns > spent_ns ? cycle->owed_ns - spent_ns : 0;
+        ns = 0; /* a quantum at a time */
+    nv_cycle_run(c, nv_os_now_ns() + ns);
+    set_alarm(c);
 }
 
-bool nv_pace_has_changed(const neve_collector *c)
+bool nv_pace_has_changed(neve_collector *c)
 {
-    const nv_cycle *cycle = &c->cycle;
-    return cycle->changes != 0 || cycle->middle != 0 || cycle->quiet_count != c->counts[0] ||
-           cycle->quiet_old != c->heap->old_objects;
+    nv_cycle *cycle = &c->cycle;
+    look_at_bytes(c);
+    return bytes_have_grown(cycle) || cycle->changes != 0 || cycle->middle != 0 ||
+           cycle->quiet_count != c->counts[0] || cycle->quiet_old != c->heap->old_objects;
 }
 
 void nv_pace_all_collected(neve_collector *c)
 {
-    c->cycle.low = c->heap->old_objects;
-    c->cycle.changes = c->cycle.middle = 0;
-    c->cycle.end_ns = nv_os_now_ns();
+    nv_cycle *cycle = &c->cycle;
+    cycle->low = cycle->reachable = cycle->reachable_before = c->heap->old_objects;
+    cycle->changes = cycle->middle = 0;
+    cycle->end_ns = nv_os_now_ns();
+    look_at_bytes(c);
+    cycle->low_held = cycle->quiet_held = cycle->held;
+    cycle->futile = 0;
 }
 
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
@@ -186,6 +374,15 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
     cycle->end_ns = now_ns;
     cycle->low = cycle->quiet_old = c->heap->old_objects;
     cycle->quiet_count = c->counts[0];
+    look_at_bytes(c);
+    cycle->low_held = cycle->quiet_held = cycle->held;
+    size_t dead = cycle->sum.collected;
+    if (dead > 0)
+        cycle->futile = 0;
+    else if (cycle->is_for_bytes && cycle->futile < BYTES_FUTILE)
+        cycle->futile++;
+    cycle->reachable_before = cycle->reachable;
+    cycle->reachable = cycle->population > dead ? cycle->population - dead : 0;
     /* (Where a child has marked, nothing is learned of what marking takes.) */
     if (cycle->population > GATHER_MIN && cycle->spent_ns > 0 && !cycle->is_snapshot)
         cycle->ns_per_object = cycle->spent_ns * 16 / cycle->population;

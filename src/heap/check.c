@@ -138,22 +138,29 @@ static void check_lists(check *c)
                     fail(c, pool, "a pool is in the wrong partial list");
 }
 
+typedef struct check_large_blocks {
+    check *c;
+    size_t count, bytes;
+} check_large_blocks;
+
+static void check_entry(const nv_large *entry, void *arg)
+{
+    check_large_blocks *l = arg;
+    const neve_heap *heap = l->c->heap;
+    l->count++;
+    l->bytes += entry->size;
+    if (nv_large_find(heap, entry->block) != entry)
+        fail(l->c, entry->block, "a large block cannot be found in its registry");
+    if (entry->young != 0 && (entry->young > heap->young_large_count ||
+                              heap->young_large[entry->young - 1] != entry->block))
+        fail(l->c, entry->block, "a large block disagrees with the list of young ones");
+}
+
 static void check_large(check *c)
 {
-    size_t count = 0, bytes = 0;
-    for (size_t i = 0; i < c->heap->large_capacity; i++) {
-        const nv_large *entry = &c->heap->large_slots[i];
-        if (entry->block == NULL)
-            continue;
-        count++;
-        bytes += entry->size;
-        if (nv_large_find(c->heap, entry->block) != entry)
-            fail(c, entry->block, "a large block cannot be found in its registry");
-        if (entry->young != 0 && (entry->young > c->heap->young_large_count ||
-                                  c->heap->young_large[entry->young - 1] != entry->block))
-            fail(c, entry->block, "a large block disagrees with the list of young ones");
-    }
-    if (count != c->heap->large_count || bytes != c->heap->large_bytes)
+    check_large_blocks l = {.c = c};
+    nv_large_each(c->heap, check_entry, &l);
+    if (l.count != c->heap->large_count || l.bytes != c->heap->large_bytes)
         fail(c, NULL, "the counts of large blocks are wrong");
 }
 

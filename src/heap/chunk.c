@@ -130,6 +130,11 @@ static void entry_store(neve_heap *heap, const nv_chunk *chunk, uintptr_t entry)
     uintptr_t number = chunk->base >> NV_CHUNK_SHIFT;
     uintptr_t *at = &heap->root[number >> NV_LEAF_SHIFT]->entries[number & (NV_LEAF_ENTRIES - 1)];
     __atomic_store_n(at, entry, __ATOMIC_RELEASE);
+    uintptr_t *owned = &heap->owned[number % NV_OWNED];
+    if (nv_entry_is_arena(entry))
+        __atomic_store_n(owned, number, __ATOMIC_RELEASE);
+    else if (*owned == number)
+        __atomic_store_n(owned, NV_OWNED_NONE(number), __ATOMIC_RELEASE);
 }
 
 /* Zeroes a table by giving its pages back. */

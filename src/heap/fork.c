@@ -187,6 +187,7 @@ void neve_heap_after_fork_child(neve_heap *heap)
     /* What is noted from now on goes to pages of this process's own. */
     heap->held_at = heap->held_end = NULL;
     memset(heap->held_unused, 0, sizeof heap->held_unused);
+    nv_large_inherit(heap);
 }
 
 /* Notes in the chunk's table that a raw block is free. */

@@ -48,6 +48,7 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->bytes = bytes;
     heap->table_bytes = bytes;
     heap->tag = NV_EPOCH_UNIT;
+    heap->owned[0] = NV_OWNED_NONE(0);
     heap->object_starts = options->object_starts != 0 ? options->object_starts : 1u;
     heap->retain_bytes = options->retain_bytes != 0 ? options->retain_bytes : DEFAULT_RETAIN_BYTES;
     heap->on_corruption = options->on_corruption;

@@ -106,6 +106,16 @@ typedef struct nv_mark_word {
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
 
+/* Entries of the filter that tells arenas in a hurry: enough for 4 GiB in one piece.
+ * Few where the program is to be tested, so that arenas compete for them. */
+#if NEVE_DEBUG >= 1
+#define NV_OWNED 2u
+#else
+#define NV_OWNED 4096u
+#endif
+/* What no arena's number is equal to where that of `number` stands; nor is NULL's, 0. */
+#define NV_OWNED_NONE(number) ((uintptr_t)((number) % NV_OWNED == 0))
+
 typedef enum nv_pool_place {
     NV_POOL_FREE = 0, /* of no class, in its arena's free_mask */
     NV_POOL_CURRENT,  /* allocation draws from it */
@@ -188,6 +198,11 @@ typedef struct nv_large {
     uint32_t domain;
     uint32_t young; /* index + 1 in neve_heap.young_large; 0: not there */
 } nv_large;
+typedef struct nv_large_table {
+    nv_large *slots; /* open addressing, linear probing */
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;    /* slots in use */
+} nv_large_table;
 
 /* The second level of the table of chunks. An entry is 0 or a chunk's
  * descriptor, with NV_ENTRY_ARENA added where the chunk is an arena. */
@@ -203,6 +218,9 @@ struct neve_heap {
     uint32_t tag; /* of a pool of this epoch without flags */
     unsigned object_starts;
     nv_pool none; /* stands in `current` where there is no pool: always full */
+    /* The numbers of arenas, each by its low bits: a filter that tells most of them
+     * in one comparison; the others the table of chunks tells. */
+    uintptr_t owned[NV_OWNED];
 
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
@@ -234,9 +252,10 @@ struct neve_heap {
     size_t old_objects;  /* states that are old or permanent */
 
     neve_large_allocator large;
-    nv_large *large_slots; /* open addressing, linear probing */
-    size_t large_capacity; /* a power of two, or 0 */
-    size_t large_count;
+    nv_large_table large_table;     /* where new blocks are registered */
+    nv_large_table large_inherited; /* ... and those of before a fork: only read */
+    uint64_t *large_gone;           /* a bit for each slot of it: the block was freed since */
+    size_t large_count;             /* live, in both */
     size_t large_bytes;
     void **young_large; /* large objects since the list was last taken; holes are NULL */
     size_t young_large_count, young_large_capacity, young_large_holes;
@@ -390,20 +409,21 @@ void nv_arena_purge(neve_heap *heap, size_t keep_bytes);
 
 /* ---- pool.c: blocks ---- */
 
-/* Descriptor number `number` of the arena at `base`. It lies on one of the
- * four pages of place 0, by the arena's number: were it the same in all arenas,
+/* Descriptor number `number` of the arena at `base`. It lies in one of the
+ * four quarters of place 0, by the arena's number: were it the same in all arenas,
  * all descriptors would compete for a few sets of the cache. */
 static inline nv_pool *nv_pool_at(uintptr_t base, unsigned number)
 {
-    uintptr_t page = (base >> NV_CHUNK_SHIFT) % 4 * (NV_POOL_BYTES / 4);
-    return (nv_pool *)(base + page) + number;
+    return (nv_pool *)base + (base >> NV_CHUNK_SHIFT) % 4 * NV_POOLS + number;
 }
 /* The descriptor of the pool in which `block` lies, an address in an arena. */
 static inline nv_pool *nv_pool_of(const void *block)
 {
-    return nv_pool_at((uintptr_t)block & ~(uintptr_t)(NV_CHUNK_BYTES - 1),
-                      (unsigned)((uintptr_t)block >> NV_POOL_SHIFT) & (NV_POOLS - 1));
+    uintptr_t address = (uintptr_t)block;
+    return (nv_pool *)(address & ~(uintptr_t)(NV_CHUNK_BYTES - 1)) +
+           (address >> NV_POOL_SHIFT) % (4 * NV_POOLS);
 }
+_Static_assert(4 * NV_POOLS * sizeof(nv_pool) <= NV_POOL_BYTES, "the descriptors fit");
 static inline unsigned nv_pool_number(const nv_pool *pool)
 {
     return (unsigned)((uintptr_t)pool / sizeof(nv_pool)) & (NV_POOLS - 1);
@@ -463,6 +483,11 @@ void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size);
 void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size);
 nv_large *nv_large_find(const neve_heap *heap, const void *block);
 void nv_large_free(neve_heap *heap, nv_large *entry);
+/* In the child of a fork. */
+void nv_large_inherit(neve_heap *heap);
+/* Calls `visit` for the entry of each live block. */
+void nv_large_each(const neve_heap *heap, void (*visit)(const nv_large *entry, void *arg),
+                   void *arg);
 /* Empties the list of young large objects, keeping the entries that `keep` says. */
 void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), void *arg);
 void nv_large_destroy(neve_heap *heap);

@@ -6,7 +6,9 @@
  *
  * The registry is a hash table by address with linear probing and backward
  * shifting on removal; nothing of it lies in the blocks, which may be shared
- * with a forked parent.
+ * with a forked parent. The child of a fork registers its blocks in a table of its
+ * own, and only notes which of the inherited ones it has freed: the entries of one
+ * address range lie all over the table.
  */
 #include "heap_internal.h"
 
@@ -14,18 +16,18 @@
 
 #define FIRST_CAPACITY 256u
 
-static size_t slot_of(const neve_heap *heap, const void *block)
+static size_t slot_of(const nv_large_table *table, const void *block)
 {
     uint64_t mixed = ((uint64_t)(uintptr_t)block >> NV_GRANULE_SHIFT) * 0x9e3779b97f4a7c15u;
-    return (size_t)(mixed >> 32) & (heap->large_capacity - 1);
+    return (size_t)(mixed >> 32) & (table->capacity - 1);
 }
 
-nv_large *nv_large_find(const neve_heap *heap, const void *block)
+static nv_large *find_in(const nv_large_table *table, const void *block)
 {
-    if (heap->large_count == 0 || block == NULL)
+    if (table->count == 0)
         return NULL;
-    for (size_t i = slot_of(heap, block);; i = (i + 1) & (heap->large_capacity - 1)) {
-        nv_large *entry = &heap->large_slots[i];
+    for (size_t i = slot_of(table, block);; i = (i + 1) & (table->capacity - 1)) {
+        nv_large *entry = &table->slots[i];
         if (entry->block == block)
             return entry;
         if (entry->block == NULL)
@@ -33,31 +35,57 @@ nv_large *nv_large_find(const neve_heap *heap, const void *block)
     }
 }
 
-static nv_large *slot_for(neve_heap *heap, const void *block)
+static bool is_gone(const neve_heap *heap, size_t slot)
 {
-    size_t i = slot_of(heap, block);
-    while (heap->large_slots[i].block != NULL)
-        i = (i + 1) & (heap->large_capacity - 1);
-    return &heap->large_slots[i];
+    return (heap->large_gone[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+nv_large *nv_large_find(const neve_heap *heap, const void *block)
+{
+    if (heap->large_count == 0 || block == NULL)
+        return NULL;
+    nv_large *entry = find_in(&heap->large_table, block);
+    if (entry != NULL || heap->large_inherited.count == 0)
+        return entry;
+    entry = find_in(&heap->large_inherited, block);
+    return entry == NULL || is_gone(heap, (size_t)(entry - heap->large_inherited.slots)) ? NULL
+                                                                                         : entry;
+}
+
+static nv_large *slot_for(const nv_large_table *table, const void *block)
+{
+    size_t i = slot_of(table, block);
+    while (table->slots[i].block != NULL)
+        i = (i + 1) & (table->capacity - 1);
+    return &table->slots[i];
+}
+
+static void entry_add(neve_heap *heap, nv_large entry)
+{
+    nv_large_table *table = &heap->large_table;
+    *slot_for(table, entry.block) = entry;
+    table->count++;
+    heap->large_count++;
+    heap->large_bytes += entry.size;
 }
 
 /* Keeps the table at most two thirds full. */
 static bool make_room(neve_heap *heap)
 {
-    if (heap->large_count * 3 < heap->large_capacity * 2)
+    nv_large_table *table = &heap->large_table;
+    if (table->count * 3 < table->capacity * 2)
         return true;
-    size_t old_capacity = heap->large_capacity;
-    nv_large *old = heap->large_slots;
-    size_t capacity = old_capacity == 0 ? FIRST_CAPACITY : old_capacity * 2;
+    nv_large_table old = *table;
+    size_t capacity = old.capacity == 0 ? FIRST_CAPACITY : old.capacity * 2;
     nv_large *slots = nv_heap_map(heap, capacity * sizeof(nv_large));
     if (slots == NULL)
-        return heap->large_count + 1 < old_capacity; /* fuller, and slower, but correct */
-    heap->large_slots = slots;
-    heap->large_capacity = capacity;
-    for (size_t i = 0; i < old_capacity; i++)
-        if (old[i].block != NULL)
-            *slot_for(heap, old[i].block) = old[i];
-    nv_heap_unmap(heap, old, old_capacity * sizeof(nv_large));
+        return old.count + 1 < old.capacity; /* fuller, and slower, but correct */
+    table->slots = slots;
+    table->capacity = capacity;
+    for (size_t i = 0; i < old.capacity; i++)
+        if (old.slots[i].block != NULL)
+            *slot_for(table, old.slots[i].block) = old.slots[i];
+    nv_heap_unmap(heap, old.slots, old.capacity * sizeof(nv_large));
     return true;
 }
 
@@ -102,17 +130,25 @@ static void entry_remove(neve_heap *heap, nv_large *entry)
     }
     heap->large_count--;
     heap->large_bytes -= entry->size;
-    size_t mask = heap->large_capacity - 1;
-    size_t hole = (size_t)(entry - heap->large_slots);
-    for (size_t i = (hole + 1) & mask; heap->large_slots[i].block != NULL; i = (i + 1) & mask) {
-        size_t home = slot_of(heap, heap->large_slots[i].block);
+    size_t inherited = (size_t)((uintptr_t)entry - (uintptr_t)heap->large_inherited.slots);
+    if (inherited < heap->large_inherited.capacity * sizeof *entry) {
+        size_t slot = inherited / sizeof *entry;
+        heap->large_gone[slot / 64] |= (uint64_t)1 << (slot % 64);
+        return;
+    }
+    nv_large_table *table = &heap->large_table;
+    size_t mask = table->capacity - 1;
+    size_t hole = (size_t)(entry - table->slots);
+    for (size_t i = (hole + 1) & mask; table->slots[i].block != NULL; i = (i + 1) & mask) {
+        size_t home = slot_of(table, table->slots[i].block);
         /* The entry may move into the hole unless its home lies behind it. */
         if (((i - home) & mask) >= ((i - hole) & mask)) {
-            heap->large_slots[hole] = heap->large_slots[i];
+            table->slots[hole] = table->slots[i];
             hole = i;
         }
     }
-    memset(&heap->large_slots[hole], 0, sizeof(nv_large));
+    memset(&table->slots[hole], 0, sizeof(nv_large));
+    table->count--;
 }
 
 void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size)
@@ -122,12 +158,10 @@ void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size)
     void *block = heap->large.malloc(heap->large.ctx, size);
     if (block == NULL)
         return NULL;
-    nv_large *entry = slot_for(heap, block);
-    *entry = (nv_large){.block = block, .size = size, .domain = (uint32_t)domain};
-    heap->large_count++;
-    heap->large_bytes += size;
-    if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && !young_add(heap, entry)) {
-        entry_remove(heap, entry);
+    entry_add(heap, (nv_large){.block = block, .size = size, .domain = (uint32_t)domain});
+    if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched &&
+        !young_add(heap, nv_large_find(heap, block))) {
+        entry_remove(heap, nv_large_find(heap, block));
         heap->large.free(heap->large.ctx, block);
         return NULL;
     }
@@ -136,31 +170,28 @@ void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size)
 
 void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size)
 {
-    if (nv_fails_now(heap))
+    if (nv_fails_now(heap) || !make_room(heap))
         return NULL;
     nv_large *entry = nv_large_find(heap, block);
     nv_chunk *chunk = nv_chunk_find(heap, block);
-    nv_large old = *entry;
+    nv_large changed = *entry;
     void *moved = heap->large.realloc(heap->large.ctx, block, size);
     if (moved == NULL)
         return NULL;
-    if (moved == block) {
-        heap->large_bytes += size - entry->size;
-        entry->size = size;
-        return block;
-    }
-    if (chunk != NULL)
+    if (moved != block && chunk != NULL)
         nv_bits_clear(heap, chunk, block);
-    /* The count of entries and of young ones stays, so there is room. */
-    uint32_t young = old.young;
-    entry->young = 0;
+    /* Out and in again: the entry may be one that is only to be read. */
+    uint32_t young = changed.young;
+    if (young != 0)
+        entry->young = 0; /* its place in the list is kept */
     entry_remove(heap, entry);
-    entry = slot_for(heap, moved);
-    *entry = (nv_large){.block = moved, .size = size, .domain = (uint32_t)domain, .young = young};
+    changed.block = moved;
+    changed.size = size;
+    if (moved != block)
+        changed.domain = (uint32_t)domain;
+    entry_add(heap, changed);
     if (young != 0)
         heap->young_large[young - 1] = moved;
-    heap->large_count++;
-    heap->large_bytes += size;
     return moved;
 }
 
@@ -190,14 +221,46 @@ void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), 
     heap->young_large_holes = 0;
 }
 
+void nv_large_inherit(neve_heap *heap)
+{
+    /* In a fork inside a fork the second table is this process's own, in part. */
+    nv_large_table *table = &heap->large_table;
+    if (heap->large_inherited.slots != NULL || table->capacity <= FIRST_CAPACITY)
+        return;
+    heap->large_gone = nv_heap_map(heap, table->capacity / 8);
+    if (heap->large_gone == NULL)
+        return; /* then its pages are copied as they are written */
+    heap->large_inherited = *table;
+    *table = (nv_large_table){0};
+}
+
+void nv_large_each(const neve_heap *heap, void (*visit)(const nv_large *entry, void *arg),
+                   void *arg)
+{
+    for (size_t i = 0; i < heap->large_table.capacity; i++)
+        if (heap->large_table.slots[i].block != NULL)
+            visit(&heap->large_table.slots[i], arg);
+    for (size_t i = 0; i < heap->large_inherited.capacity; i++)
+        if (heap->large_inherited.slots[i].block != NULL && !is_gone(heap, i))
+            visit(&heap->large_inherited.slots[i], arg);
+}
+
+static void free_block(const nv_large *entry, void *arg)
+{
+    neve_heap *heap = arg;
+    heap->large.free(heap->large.ctx, entry->block);
+}
+
 void nv_large_destroy(neve_heap *heap)
 {
-    for (size_t i = 0; i < heap->large_capacity; i++)
-        if (heap->large_slots[i].block != NULL)
-            heap->large.free(heap->large.ctx, heap->large_slots[i].block);
-    nv_heap_unmap(heap, heap->large_slots, heap->large_capacity * sizeof(nv_large));
+    nv_large_each(heap, free_block, heap);
+    nv_heap_unmap(heap, heap->large_table.slots, heap->large_table.capacity * sizeof(nv_large));
+    nv_heap_unmap(heap, heap->large_inherited.slots,
+                  heap->large_inherited.capacity * sizeof(nv_large));
+    nv_heap_unmap(heap, heap->large_gone, heap->large_inherited.capacity / 8);
     nv_heap_unmap(heap, heap->young_large, heap->young_large_capacity * sizeof(void *));
-    heap->large_slots = NULL;
+    heap->large_table = heap->large_inherited = (nv_large_table){0};
+    heap->large_gone = NULL;
     heap->young_large = NULL;
-    heap->large_capacity = heap->large_count = 0;
+    heap->large_count = 0;
 }

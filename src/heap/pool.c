@@ -194,6 +194,34 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
     return alloc_otherwise(heap, domain, size);
 }
 
+/* Out of line and called last, so that the fast path needs no frame. */
+static __attribute__((noinline)) void *alloc_or_otherwise(neve_heap *heap, neve_domain domain,
+                                                          size_t size,
+                                                          void *(*otherwise)(void *, size_t),
+                                                          void *ctx)
+{
+    void *block = alloc_otherwise(heap, domain, size);
+    return block != NULL ? block : otherwise(ctx, size);
+}
+
+void *neve_heap_alloc_or(neve_heap *heap, neve_domain domain, size_t size,
+                         void *(*otherwise)(void *ctx, size_t size), void *ctx)
+{
+    if (nv_fails_now(heap))
+        return otherwise(ctx, size);
+    if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
+        nv_pool *pool = heap->current[domain][class_of(size)];
+        void *block = pool->free;
+        if (NEVE_LIKELY(block != NULL)) {
+            pool->free = *(void **)block;
+            pool->used++;
+            mark_allocated(block);
+            return block;
+        }
+    }
+    return alloc_or_otherwise(heap, domain, size, otherwise, ctx);
+}
+
 void *neve_heap_calloc(neve_heap *heap, neve_domain domain, size_t count, size_t size)
 {
     size_t bytes;
@@ -239,26 +267,16 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
 }
 #endif
 
-/* The pool's tag differs from the heap's: it was inherited through a fork, or
- * holds objects with state bits that bits_clear_here leaves to others. */
-static __attribute__((noinline)) void free_tagged(neve_heap *heap, nv_chunk *chunk, nv_pool *pool,
-                                                  void *block)
+static inline __attribute__((always_inline)) void push_free(neve_heap *heap, nv_pool *pool,
+                                                            void *block, bool may_hold)
 {
-    if (nv_pool_is_foreign_epoch(heap, pool))
-        nv_pool_adopt(heap, pool);
-    if ((pool->tag & NV_POOL_HAS_STATE) != 0)
-        nv_bits_clear(heap, chunk, block);
-    if ((pool->tag & NV_POOL_INHERITED) != 0 && pool->domain == NEVE_DOMAIN_RAW) {
-        nv_inherited_free_raw(heap, chunk, pool, block);
-        return;
-    }
     void *head = pool->free;
     *(void **)block = head;
     mark_freed(block);
     pool->free = block;
-    if (pool->held != NULL)
+    if (may_hold && pool->held != NULL)
         nv_held_release_page(pool, block);
-    if (--pool->used == 0 || head == NULL)
+    if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
         free_edge(heap, pool);
 }
 
@@ -271,6 +289,30 @@ static __attribute__((noinline)) bool free_other(neve_heap *heap, nv_chunk *chun
     if (entry == NULL)
         return false;
     nv_large_free(heap, entry);
+    return true;
+}
+
+/* Whatever free_here leaves. False: the heap does not own the block. */
+static __attribute__((noinline)) bool free_otherwise(neve_heap *heap, void *block)
+{
+    if (block == NULL)
+        return true;
+    uintptr_t entry = nv_entry_find(heap, block);
+    nv_chunk *chunk = nv_entry_chunk(entry);
+    if (!nv_entry_is_arena(entry))
+        return free_other(heap, chunk, block);
+    nv_pool *pool = nv_pool_of(block);
+#if NEVE_DEBUG >= 1
+    check_free(heap, pool, block);
+#endif
+    if (nv_pool_is_foreign_epoch(heap, pool))
+        nv_pool_adopt(heap, pool);
+    if ((pool->tag & NV_POOL_HAS_STATE) != 0)
+        nv_bits_clear(heap, chunk, block);
+    if ((pool->tag & NV_POOL_INHERITED) != 0 && pool->domain == NEVE_DOMAIN_RAW)
+        nv_inherited_free_raw(heap, chunk, pool, block);
+    else
+        push_free(heap, pool, block, true);
     return true;
 }
 
@@ -296,39 +338,53 @@ static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void 
     return true;
 }
 
-static inline __attribute__((always_inline)) bool free_block(neve_heap *heap, void *block)
+/* Frees a block of this heap's, in the cases that are common: most objects die young,
+ * and a pool with state bits is common, but not one that was inherited by a fork.
+ * False: nothing was done. */
+static inline __attribute__((always_inline)) bool free_here(neve_heap *heap, void *block)
 {
-    uintptr_t entry = nv_entry_find(heap, block);
-    nv_chunk *chunk = nv_entry_chunk(entry);
-    if (NEVE_UNLIKELY(!nv_entry_is_arena(entry)))
-        return free_other(heap, chunk, block);
+    uintptr_t number = (uintptr_t)block >> NV_CHUNK_SHIFT;
+    if (NEVE_UNLIKELY(heap->owned[number % NV_OWNED] != number))
+        return false; /* NULL, too */
     nv_pool *pool = nv_pool_of(block);
 #if NEVE_DEBUG >= 1
     check_free(heap, pool, block);
 #endif
-    if (pool->tag != heap->tag &&
-        ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE || !bits_clear_here(heap, chunk, block))) {
-        free_tagged(heap, chunk, pool, block);
-        return true;
-    }
-    void *head = pool->free;
-    *(void **)block = head;
-    mark_freed(block);
-    pool->free = block;
-    if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
-        free_edge(heap, pool);
+    if (pool->tag != heap->tag && ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE ||
+                                   !bits_clear_here(heap, pool->chunk, block)))
+        return false;
+    push_free(heap, pool, block, false);
     return true;
 }
 
 bool neve_heap_try_free(neve_heap *heap, void *block)
 {
-    return block == NULL || free_block(heap, block);
+    return free_here(heap, block) || free_otherwise(heap, block);
+}
+
+static __attribute__((noinline)) void
+free_or_otherwise(neve_heap *heap, void *block, void (*otherwise)(void *, void *), void *ctx)
+{
+    if (!free_otherwise(heap, block))
+        otherwise(ctx, block);
+}
+
+void neve_heap_free_or(neve_heap *heap, void *block, void (*otherwise)(void *ctx, void *block),
+                       void *ctx)
+{
+    if (NEVE_UNLIKELY(!free_here(heap, block)))
+        free_or_otherwise(heap, block, otherwise, ctx);
+}
+
+static void free_stranger(void *heap, void *block)
+{
+    (void)block;
+    nv_corrupt(heap, "freed a block that the heap does not own");
 }
 
 void neve_heap_free(neve_heap *heap, void *block)
 {
-    if (block != NULL && NEVE_UNLIKELY(!free_block(heap, block)))
-        nv_corrupt(heap, "freed a block that the heap does not own");
+    neve_heap_free_or(heap, block, free_stranger, heap);
 }
 
 size_t neve_heap_usable_size(const neve_heap *heap, const void *block)

@@ -85,6 +85,72 @@ static void strangers_are_told_apart(void **state)
     strangers_destroy(&s);
 }
 
+static void *last_size; /* what the other allocator was asked for, as a pointer */
+static char others[64];
+
+static void *alloc_elsewhere(void *ctx, size_t size)
+{
+    last_size = (char *)ctx + size;
+    return others;
+}
+
+static void *last_freed;
+
+static void free_elsewhere(void *ctx, void *block)
+{
+    assert_ptr_equal(ctx, others);
+    last_freed = block;
+}
+
+static void another_allocator_serves_the_rest(void **state)
+{
+    (void)state;
+    neve_heap *heap = heap_create_default();
+    /* What the heap has it gives, whatever the size; what it owns it frees. */
+    static const size_t sizes[] = {0, 1, 48, NEVE_SMALL_MAX, NEVE_SMALL_MAX + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        void *block = neve_heap_alloc_or(heap, NEVE_DOMAIN_OBJECT, sizes[i], alloc_elsewhere, NULL);
+        assert_true(neve_heap_owns(heap, block));
+        neve_heap_free_or(heap, block, free_elsewhere, others);
+        assert_false(neve_heap_owns(heap, block) && sizes[i] > NEVE_SMALL_MAX);
+    }
+    neve_heap_free_or(heap, NULL, free_elsewhere, others);
+    assert_null(last_size);
+    assert_null(last_freed);
+    neve_heap_stats stats = heap_stats(heap);
+    assert_int_equal(stats_blocks(&stats), 0);
+
+    neve_heap_free_or(heap, others + 16, free_elsewhere, others);
+    assert_ptr_equal(last_freed, others + 16);
+    if (neve_heap_fail_alloc_at(heap, 1) == NEVE_OK) {
+        assert_ptr_equal(neve_heap_alloc_or(heap, NEVE_DOMAIN_RAW, 40, alloc_elsewhere, others),
+                         others);
+        assert_ptr_equal(last_size, others + 40);
+    }
+    assert_heap_sound(heap);
+    neve_heap_destroy(heap);
+}
+
+/* More arenas than the heap's filter has entries in a build for tests. */
+static void blocks_of_all_arenas_are_known(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 12 * 2048 };
+    neve_heap *heap = heap_create_default();
+    static void *blocks[BLOCKS];
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_OBJECT, 512);
+        assert_non_null(blocks[i]);
+    }
+    assert_true(heap_stats(heap).arenas >= 12);
+    for (size_t i = 0; i < BLOCKS; i++)
+        assert_true(neve_heap_try_free(heap, blocks[i]));
+    neve_heap_stats stats = heap_stats(heap);
+    assert_int_equal(stats_blocks(&stats), 0);
+    assert_heap_sound(heap);
+    neve_heap_destroy(heap);
+}
+
 static void the_inside_of_a_block_is_not_a_block(void **state)
 {
     (void)state;
@@ -217,6 +283,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strangers_are_told_apart),
+        cmocka_unit_test(another_allocator_serves_the_rest),
+        cmocka_unit_test(blocks_of_all_arenas_are_known),
         cmocka_unit_test(the_inside_of_a_block_is_not_a_block),
         cmocka_unit_test(freeing_a_stranger_is_reported),
         cmocka_unit_test(resizing_a_stranger_is_reported),

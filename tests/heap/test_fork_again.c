@@ -6,6 +6,8 @@
  */
 #include "inheritance.h"
 
+#include "heap/heap_internal.h"
+
 #include <pthread.h>
 
 /* ---- before the fork ---- */
@@ -166,6 +168,63 @@ static void holes_come_back_with_their_page(void **state)
     neve_heap_stats stats = heap_stats(inherited.heap);
     assert_child(fill_holes, &stats);
     disinherit();
+}
+
+/* ---- large blocks ---- */
+
+enum { LARGE = 6000 };
+static void *large[LARGE];
+
+/* The registry of large blocks is read, and what changes is noted elsewhere. */
+static const char *change_large_blocks(void *arg)
+{
+    neve_heap *heap = arg;
+    int map = page_map_open();
+    neve_heap_after_fork_child(heap);
+    page_set pages;
+    memset(&pages, 0, sizeof pages);
+    page_set_add(&pages, heap->large_inherited.slots,
+                 heap->large_inherited.capacity * sizeof(nv_large));
+    page_set_finish(&pages);
+    page_set_keep_shared(&pages, map);
+    CHECK(pages.count > 40, "only %zu pages of the registry are shared", pages.count);
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = round; i < LARGE; i += 5) {
+            neve_heap_free(heap, large[i]);
+            CHECK(!neve_heap_owns(heap, large[i]), "a freed block is still known");
+            large[i] = neve_heap_alloc(heap, NEVE_DOMAIN_LEAF, 700 + i % 90);
+            CHECK(large[i] != NULL, "no memory");
+        }
+        for (size_t i = round; i < LARGE; i += 7) {
+            large[i] = neve_heap_realloc(heap, NEVE_DOMAIN_LEAF, large[i], 800 + i);
+            CHECK(large[i] != NULL && neve_heap_usable_size(heap, large[i]) == 800 + i, "size");
+        }
+        CHECK_HEAP(heap);
+    }
+    CHECK(page_set_count_with(&pages, map, PAGE_PRESENT | PAGE_EXCLUSIVE) == 0,
+          "%zu pages of the registry were written",
+          page_set_count_with(&pages, map, PAGE_PRESENT | PAGE_EXCLUSIVE));
+    page_set_clear(&pages);
+    close(map);
+    CHECK(heap_stats(heap).large_blocks == LARGE, "a block was lost or counted twice");
+    for (size_t i = 0; i < LARGE; i += 2)
+        neve_heap_free(heap, large[i]);
+    CHECK_HEAP(heap);
+    neve_heap_destroy(heap); /* with the others; leaks are looked for */
+    return NULL;
+}
+
+static void large_blocks_leave_their_registry_alone(void **state)
+{
+    (void)state;
+    if (!page_map_works())
+        SKIP_BECAUSE("this kernel does not tell which pages are shared");
+    neve_heap *heap = heap_create_default();
+    for (size_t i = 0; i < LARGE; i++)
+        assert_non_null(large[i] = neve_heap_alloc(heap, NEVE_DOMAIN_LEAF, 600 + i % 100));
+    assert_child(change_large_blocks, heap);
+    assert_heap_sound(heap);
+    neve_heap_destroy(heap);
 }
 
 /* ---- chains ---- */
@@ -350,6 +409,7 @@ int main(void)
         cmocka_unit_test(before_a_fork_memory_goes_back_and_holes_are_filled),
         cmocka_unit_test(emptied_pools_are_used_again),
         cmocka_unit_test(holes_come_back_with_their_page),
+        cmocka_unit_test(large_blocks_leave_their_registry_alone),
         cmocka_unit_test(a_chain_of_processes_does_not_grow),
         cmocka_unit_test(thousands_of_children_cost_the_parent_nothing),
         cmocka_unit_test(threads_fork),

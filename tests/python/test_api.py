@@ -15,7 +15,7 @@ def test_names_and_documentation(runner):
         for name in neve.__all__:
             assert getattr(neve, name).__doc__, name
         assert neve.__all__ == ["install", "uninstall", "is_installed", "step", "stats",
-                                "freeze", "unfreeze"]
+                                "freeze", "unfreeze", "refreeze", "prefork"]
         assert not neve.is_installed()      # importing changes nothing
     """)
 
@@ -190,7 +190,8 @@ def test_settings_of_the_environment(runner):
 def test_needs_to_be_installed(runner):
     runner.plain_code("""
         import neve
-        for function in (neve.stats, neve.freeze, neve.unfreeze, neve.step):
+        for function in (neve.stats, neve.freeze, neve.unfreeze, neve.refreeze, neve.prefork,
+                         neve.step):
             try:
                 function()
             except RuntimeError as error:

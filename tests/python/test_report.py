@@ -38,7 +38,7 @@ def assert_table(text, mode=None):
     assert re.match(r"pauses +p50 [\d,.]+ m?s, p99 .*, longest .*, in all .*", lines[6])
     if cycles:
         assert re.match(r"cycles +[\d,]+ ended, [\d,]+ abandoned(, one under way)?; [\d,]+ collected, "
-                        r"largest group [\d,]+$", lines[7])
+                        r"largest group [\d,]+ in [\d.,]+ \S+$", lines[7])
         assert re.match(r"slices +[\d,]+, of these [\d,]+ late, longest [\d,.]+ m?s, in all [\d,.]+ "
                         r"m?s$", lines[8])
     if mode == "snapshot":

@@ -6,7 +6,9 @@
  *
  *   compat.c             which interpreters are refused; small differences
  *   compat_containers.c  tuples and dicts: untracking, values
+ *   compat_instances.c   instances of classes written in Python
  *   compat_frames.c      frames: what they hold, hiding and showing them
+ *   compat_immortal.c    counts that are never written, caches, hidden references
  *   compat_memory.c      stacked allocators, and who shares the GIL
  *   compat_roots.c       what is certainly alive
  *   compat_run.c         running what follows the option -c
@@ -166,6 +168,14 @@ void nvpy_compat_untrack_dict(PyObject *dict);
  * dicts. */
 bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
 
+/* ---- compat_instances.c ---- */
+
+/* Finds out what the next function has to know; leaves no exception. */
+void nvpy_compat_learn_instances(void);
+/* What the traversal of an instance of a class that is written in Python reports.
+ * False for other objects, and for instances that are not simple enough. */
+bool nvpy_compat_instance_edges(PyObject *object, neve_edges *edges);
+
 /* ---- compat_frames.c ---- */
 
 #if PY_VERSION_HEX >= 0x030e0000
@@ -195,6 +205,23 @@ typedef struct nvpy_hidden_frames {
 nvpy_hidden_frames nvpy_compat_frames_hide(void);
 void nvpy_compat_frames_show(const nvpy_hidden_frames *hidden);
 
+/* ---- compat_immortal.c ---- */
+
+/* Whether this version has immortal objects (3.12); to be called before the others. */
+bool nvpy_compat_prepare_immortals(void);
+/* The count is never written from now on, nor the object ever freed. */
+void nvpy_compat_make_immortal(PyObject *object);
+bool nvpy_compat_is_immortal(PyObject *object);
+/* Fills what readers would fill and so write: hashes, the version of a type. For an
+ * object that is to be immortal: the keys that a type's instances share get an immortal
+ * count of their own. Runs no Python code. */
+void nvpy_compat_fill_caches(PyObject *object);
+/* Visits what an object refers to and its traversal leaves out, for it can be in no
+ * cycle: keys of dicts, the parts of code objects, names. */
+void nvpy_compat_visit_hidden(PyObject *object, neve_visit_fn visit, void *arg);
+/* Whether it is a generator or coroutine that is being executed. */
+bool nvpy_compat_is_running(PyObject *generator);
+
 /* ---- compat_run.c ---- */
 
 /* Runs the string as the interpreter does after -c: in __main__, printing what it
@@ -204,6 +231,21 @@ int nvpy_compat_run_command(const char *source, PyCompilerFlags *flags);
 /* Tells Py_RunMain() that the program died of KeyboardInterrupt, as the runner of
  * `-m` does there. */
 void nvpy_compat_note_unhandled_interrupt(void);
+
+/* Has the attributes of an instance on their way to the cache, where they lie apart
+ * from it. */
+static inline void nvpy_compat_prefetch_attributes(PyObject *object)
+{
+    if (!PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT))
+        return;
+#if PY_VERSION_HEX < 0x030c0000
+    __builtin_prefetch(*_PyObject_ValuesPointer(object));
+#elif PY_VERSION_HEX < 0x030d0000
+    /* A dict, or values one byte before the pointer (gh-95245). Since 3.13 the values
+     * lie in the instance (gh-112075). */
+    __builtin_prefetch(_PyObject_DictOrValuesPointer(object)->values);
+#endif
+}
 
 /* ---- compat_traverse.c ---- */
 
@@ -239,6 +281,10 @@ bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base);
 size_t nvpy_compat_interpreter_bytes(void);
 /* Whether there are interpreters with a GIL of their own now. */
 bool nvpy_compat_has_own_gils(void);
+/* The thread state that is current, or NULL: up to 3.11 of whoever holds the GIL, from 3.12
+ * on of the calling thread only. (PyGILState_Check() says yes to everybody once there are
+ * sub-interpreters.) */
+PyThreadState *nvpy_compat_thread_with_gil(void);
 /* Whether the calling thread holds the GIL of `interp`, the main interpreter. */
 bool nvpy_compat_shares_gil(PyInterpreterState *interp);
 

@@ -63,6 +63,15 @@ bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base)
     }
 }
 
+#if PY_VERSION_HEX < 0x030d0000
+#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet /* its name up to 3.12 */
+#endif
+
+PyThreadState *nvpy_compat_thread_with_gil(void)
+{
+    return PyThreadState_GetUnchecked();
+}
+
 /* PEP 684 (3.12): an interpreter may have a GIL of its own. Before that, all
  * interpreters of a process share one. */
 #if PY_VERSION_HEX < 0x030c0000
@@ -111,10 +120,6 @@ bool nvpy_compat_has_own_gils(void)
             return true;
     return false;
 }
-
-#if PY_VERSION_HEX < 0x030d0000
-#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet /* its name up to 3.12 */
-#endif
 
 bool nvpy_compat_shares_gil(PyInterpreterState *interp)
 {

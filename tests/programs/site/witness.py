@@ -19,20 +19,23 @@ NOTES = os.environ.get("NEVE_PROGRAMS_NOTES")
 
 def collections():
     """How often each generation was collected in this process and those that it was forked from,
-    and whether it was Neve that did."""
+    whether it was Neve that did, and how often the heap was frozen for forks."""
     neve = sys.modules.get("neve")
     if neve is not None and neve.is_installed():
-        generations = neve.stats()["collector"]["generations"]
-        return [generation["collections"] for generation in generations], True
-    return [generation["collections"] for generation in gc.get_stats()], False
+        stats = neve.stats()
+        generations = stats["collector"]["generations"]
+        return ([generation["collections"] for generation in generations], True,
+                stats["prefork"]["runs"])
+    return [generation["collections"] for generation in gc.get_stats()], False, 0
 
 
 def note(role):
     """Leave a note; does nothing where nobody reads them."""
     if NOTES is None:
         return
-    counts, is_neve = collections()
-    line = json.dumps({"role": role, "pid": os.getpid(), "neve": is_neve, "collections": counts})
+    counts, is_neve, freezes = collections()
+    line = json.dumps({"role": role, "pid": os.getpid(), "neve": is_neve, "collections": counts,
+                       "freezes": freezes, "frozen": gc.get_freeze_count()})
     # One write to a file opened for appending: the lines of several processes do not mix.
     descriptor = os.open(NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

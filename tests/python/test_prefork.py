@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""neve.prefork() and NEVE_PREFORK: the work is done once, by the right forks; and a child that
+only reads what it inherited dirties next to nothing."""
+
+import harness
+import pytest
+
+HAS_IMMORTALS = harness.VERSION >= (3, 12, 0)
+
+#: What a child finds of the work that was done before it was forked.
+FIGURES = """
+import gc, json, os, sys, neve
+def figures():
+    found = neve.stats()["prefork"]
+    return [found["runs"], found["skipped"], gc.get_freeze_count() > 1000]
+def in_child(fork=os.fork, work=figures):
+    read, write = os.pipe()
+    child = fork()
+    if child == 0:
+        try: os.write(write, json.dumps(work()).encode())
+        finally: os._exit(0)
+    os.close(write)
+    assert os.waitpid(child, 0)[1] == 0
+    with os.fdopen(read, "rb") as file: return json.loads(file.read())
+"""
+
+
+def test_once_and_again_after_growth(runner):
+    runner.neve_code(FIGURES + harness.dedented("""
+        kept = [[n] for n in range(20000)]
+        report = neve.prefork()
+        assert report["is_new"] and report["frozen"] > 20000, report
+        assert set(report) == {"frozen", "immortal", "mortal", "writes_counts", "is_new"}
+        for _ in range(3):
+            again = neve.prefork()
+            assert not again["is_new"] and again["frozen"] == report["frozen"]
+        more = [[n] for n in range(1000)]
+        assert not neve.prefork()["is_new"]
+        more += [[n] for n in range(30000)]
+        grown = neve.prefork()
+        assert grown["is_new"] and grown["frozen"] > report["frozen"] + 30000
+        assert not neve.prefork()["is_new"]
+        assert in_child() == [2, 5, True]
+        # Unfreezing undoes it.
+        neve.unfreeze()
+        assert neve.prefork()["is_new"] and gc.get_freeze_count() > 50000
+    """))
+
+
+def test_garbage_is_not_frozen(runner):
+    runner.neve_code("""
+        import gc, neve, weakref
+        class Ring: pass
+        ring = Ring(); ring.self = ring; seen = weakref.ref(ring)
+        gc.collect(); gc.collect()
+        del ring
+        neve.prefork()
+        assert seen() is None
+    """)
+
+
+@pytest.mark.skipif(harness.mode() != "generational", reason="cycles collect the old generation")
+def test_full_collections_of_a_child(runner):
+    """None until it has kept some objects of its own; and not as late as a quarter of the
+    parent's."""
+    runner.neve_code(FIGURES + harness.dedented("""
+        parents = [[n] for n in range(400000)]
+        neve.prefork()
+        def full_collections():
+            return neve.stats()["collector"]["generations"][2]["collections"]
+        def work():
+            gc.set_threshold(700, 10, 10)
+            start = full_collections()
+            few = [[n] for n in range(15000)]
+            after_few = full_collections() - start
+            many = [[n] for n in range(150000)]
+            return [after_few, full_collections() - start]
+        few, many = in_child(work=work)
+        assert few == 0 and many >= 1, (few, many)
+    """))
+
+
+READER = """
+import gc, json, os, sys
+def private_dirty_kb():
+    with open("/proc/self/smaps_rollup") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith("Private_Dirty"))
+class Node:
+    def __init__(self, n): self.number = n; self.text = f"node {n}"; self.pair = (n, [n])
+kept = []
+for n in range(15000):
+    kept += [[f"text {n}", n * 7777], {"name": f"name {n}", "value": f"value {n}"}, Node(n),
+             (f"tuple {n}", [f"inner {n}"])]
+def read_all(objects):
+    total = 0
+    for thing in objects:
+        if type(thing) is list:
+            for item in thing: total += hash(item) & 1
+        elif type(thing) is dict:
+            for key, value in thing.items(): total += len(key) + (hash(value) & 1)
+        elif type(thing) is Node:
+            total += thing.number + len(thing.text) + thing.pair[1][0]
+        else:
+            text, inner = thing
+            total += len(text) + len(inner[0])
+    return total
+read_all(kept[:400])
+gc.collect()
+if "neve" in sys.modules:
+    import neve
+    neve.prefork()
+read, write = os.pipe()
+if os.fork() == 0:
+    private_dirty_kb(); start = private_dirty_kb()
+    read_all(kept)
+    os.write(write, str(private_dirty_kb() - start).encode())
+    os._exit(0)
+os.wait()
+print(os.read(read, 100).decode())
+"""
+
+
+def test_reading_dirties_nothing(runner):
+    path = runner.script(READER)
+    stock, neve = int(runner.stock(path).out), int(runner.neve(path).out)
+    assert stock > 8000, f"the experiment shows nothing on stock: {stock} kB"
+    if HAS_IMMORTALS:
+        assert neve < 400, f"{neve} kB, stock {stock} kB"
+    else:
+        assert neve < stock * 1.1, f"{neve} kB, stock {stock} kB"
+
+
+# --- NEVE_PREFORK ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server, module, function", [
+    ("gunicorn", "gunicorn.arbiter", "spawn_worker"),
+    ("celery", "billiard.popen_fork", "_launch"),
+    ("multiprocessing", "multiprocessing.popen_fork", "_launch")])
+def test_the_forks_of_a_server(runner, server, module, function):
+    """Of the functions that fork, only the server's has the heap frozen; its workers freeze
+    nothing."""
+    runner.neve_code(FIGURES + harness.dedented(f"""
+        space = {{"__name__": {module!r}, "os": os}}
+        exec('''def {function}(): return os.fork()''', space)
+        spawn = space[{function!r}]
+        exec('''def daemonize(): return os.fork()''', space)
+        assert in_child() == [0, 0, False]
+        assert in_child(space["daemonize"]) == [0, 0, False]
+        assert in_child(spawn) == [1, 0, True]
+        assert in_child(spawn) == [1, 1, True]
+        def work_of_a_worker():
+            kept = [[n] for n in range(100000)]     # it has grown, and forks
+            return in_child(spawn)
+        assert in_child(spawn, work_of_a_worker) == [1, 2, True]
+        assert in_child() == figures() == [1, 2, True]
+    """), env={"NEVE_PREFORK": server})
+
+
+@pytest.mark.parametrize("first, second", [("with_gil", "without"), ("without", "with_gil")])
+def test_forks_of_c_code(runner, first, second):
+    """uWSGI's: nobody but fork() itself sees them."""
+    code = FIGURES + harness.dedented("""
+        import ctypes, threading
+        with_gil, without = ctypes.PyDLL(None).fork, ctypes.CDLL(None).fork
+        assert in_child() == [0, 0, False]          # an application's own
+        # Another thread may have the GIL and wait for the one that forks.
+        end = threading.Event(); thread = threading.Thread(target=end.wait); thread.start()
+        child = without()
+        if child == 0: os._exit(0)
+        os.waitpid(child, 0)
+        end.set(); thread.join()
+        assert figures() == [0, 0, False]
+        assert in_child(FIRST) == [1, 0, True]
+        assert in_child(SECOND) == [1, 1, True]
+        assert in_child() == [1, 1, True]
+    """)
+    runner.neve_code(code.replace("FIRST", first).replace("SECOND", second),
+                     env={"NEVE_PREFORK": "uwsgi"})
+
+
+def test_multiprocessing(runner):
+    runner.neve_code("""
+        import gc, multiprocessing, neve
+        TABLE = {n: [str(n)] for n in range(20000)}
+        def work(n):
+            found = neve.stats()["prefork"]
+            return TABLE[n][0], found["runs"], gc.get_freeze_count() > 20000
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("fork")
+            for _ in range(2):
+                with context.Pool(2) as pool:
+                    assert pool.map(work, range(50)) == [(str(n), 1, True) for n in range(50)]
+            found = neve.stats()["prefork"]
+            assert found["runs"] == 1 and found["skipped"] == 3, found
+    """, env={"NEVE_PREFORK": "multiprocessing"})
+
+
+def test_wrong_value(runner, tmp_path):
+    result = runner.neve("-c", "print('never')", env={"NEVE_PREFORK": "apache"})
+    assert result.status == 2 and result.out == ""
+    [line] = result.err.splitlines()
+    assert line.startswith("neve: NEVE_PREFORK: there is no 'apache'; choose celery, gunicorn")
+
+    python = harness.environment_with_neve(tmp_path / "env")
+    result = runner.execute(["-c", "import neve; print(neve.is_installed())"], python=python,
+                            env={"NEVE": "1", "NEVE_PREFORK": "apache", "PYTHONPATH": None})
+    assert result.status == 0 and result.out == "True\n"
+    [line] = result.err.splitlines()
+    assert line.startswith("neve: NEVE_PREFORK: there is no 'apache'")
+
+
+def test_empty_value_and_no_neve(runner):
+    code = "import sys; print('neve._prefork' in sys.modules)"
+    assert runner.neve("-c", code, env={"NEVE_PREFORK": ""}).out == "False\n"
+    assert runner.stock("-c", code, env={"NEVE_PREFORK": "gunicorn"}).out == "False\n"
+
+
+def test_failure_costs_a_line(runner):
+    """A fork goes on when the heap cannot be frozen."""
+    result = runner.neve_code(FIGURES + harness.dedented("""
+        from neve import _prefork
+        def failing(): raise MemoryError("no memory for the graph")
+        _prefork.prefork = failing
+        space = {"__name__": "gunicorn.arbiter", "os": os}
+        exec("def spawn_worker(): return os.fork()", space)
+        assert in_child(space["spawn_worker"]) == [0, 0, False]
+        neve.uninstall()
+        assert in_child(space["spawn_worker"], lambda: 5) == 5
+    """), env={"NEVE_PREFORK": "gunicorn"})
+    assert result.err == ("neve: NEVE_PREFORK=gunicorn: the heap is not frozen: "
+                          "no memory for the graph\n")
