@@ -8,7 +8,7 @@ import re
 import harness
 import pytest
 
-MODES = ["generational", "incremental"]
+MODES = ["generational", "incremental", "snapshot"]
 
 PRELUDE = """
     import gc, json, os, sys, weakref
@@ -42,7 +42,7 @@ def program(code):
 @pytest.mark.parametrize("mode", MODES)
 def test_by_argument_variable_and_option(runner, mode):
     show = "import neve; print(neve.stats()['mode'])"
-    other = MODES[1 - MODES.index(mode)]
+    other = MODES[MODES.index(mode) - 1]
     assert runner.plain_code(f"import neve; neve.install({mode!r})\n{show}").out == mode + "\n"
     assert runner.plain_code(f"import neve; neve.install({mode!r})\n{show}",
                              env={"NEVE_MODE": other}).out == mode + "\n"
@@ -61,7 +61,8 @@ def test_the_default(runner):
 def test_changing_the_mode(runner):
     runner.plain_code(program("""
         kept = [[i] for i in range(30000)]
-        for mode, other in 3 * [("incremental", "generational"), ("generational", "incremental")]:
+        for mode, other in 2 * [("incremental", "generational"), ("generational", "snapshot"),
+                                ("snapshot", "incremental")]:
             neve.install(mode, timer_ms=0)
             assert neve.stats()["mode"] == mode
             for changed in (dict(mode=other), dict(mode=mode, pause_us=77),
@@ -397,11 +398,12 @@ def test_statistics(runner, mode):
         neve.install({mode!r})
         neve.step()
         collector = neve.stats()["collector"]
-        print(json.dumps([collector["cycle"], collector["timer"]]))
+        print(json.dumps([collector["cycle"], collector["snapshot"], collector["timer"]]))
     """))
-    cycle, timer = json.loads(result.out)
+    cycle, snapshot, timer = json.loads(result.out)
     stub = (harness.package_folder() / "neve/__init__.pyi").read_text()
-    for name, figures in (("CycleStats", cycle), ("TimerStats", timer)):
+    for name, figures in (("CycleStats", cycle), ("SnapshotStats", snapshot),
+                          ("TimerStats", timer)):
         body = re.search(rf"class {name}\(TypedDict\):\n((?:    .*\n)+)", stub).group(1)
         declared = dict(re.findall(r"    (\w+): (\w+)\n", body))
         assert {key: type(value).__name__ for key, value in figures.items()} == declared
