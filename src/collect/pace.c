@@ -106,10 +106,11 @@ static size_t goal_of(const neve_collector *c)
 {
     const nv_cycle *cycle = &c->cycle;
     size_t now = c->heap->old_objects;
-    uint64_t slice_ns = YOUNG_PART(pause_ns(c)) + 1;
-    if (slice_ns > pause_ns(c) - cycle->young_ns)
-        slice_ns = pause_ns(c) - cycle->young_ns;
-    uint64_t slices = expected_ns(cycle, now) / slice_ns + 1;
+    /* (The pause may have been set to less since the young ones were averaged.) */
+    uint64_t young_ns = cycle->young_ns, most_ns = YOUNG_PART(pause_ns(c));
+    uint64_t slice_ns = pause_ns(c) - (young_ns < most_ns ? young_ns : most_ns);
+    uint64_t slices =
+        expected_ns(cycle, now) / (slice_ns < most_ns ? slice_ns + 1 : most_ns + 1) + 1;
     uint64_t goal = slices * (cycle->pace / PACE_UNIT + 1);
     size_t least = now / GOAL_PART_LEAST, most = now / GOAL_PART_MOST;
     if (goal < least)
@@ -320,7 +321,6 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     size_t promoted = cycle->unpaid;
     cycle->unpaid = 0;
     learn_candidate_cost(c, spent_ns);
-
     learn_pace(c, promoted, spent_ns);
 
     /* The young and middle ones that just died may have held what asked for a cycle. */
@@ -336,10 +336,12 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
         return;
     }
 
-    size_t for_bytes = promotions_for_bytes(cycle);
+    size_t for_bytes = cycle->phase != NV_CYCLE_IDLE ? promotions_for_bytes(cycle) : 0;
     if (for_bytes > cycle->promoted + promoted)
         promoted = for_bytes - cycle->promoted;
-    uint64_t ns = whole_ns(c, promoted);
+    /* What an abandoned cycle has condemned is to be cleared all the same. */
+    bool has_plan = cycle->phase != NV_CYCLE_IDLE;
+    uint64_t ns = has_plan ? whole_ns(c, promoted) : pause_ns(c);
     cycle->promoted += promoted;
     /* At least a little, however long the young collection took. */
     ns = ns > spent_ns + CRAWL_NS ? ns - spent_ns : CRAWL_NS;
