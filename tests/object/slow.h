@@ -10,14 +10,14 @@
 #include <stdlib.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED true
+#define IS_SANITIZED 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED true
+#define IS_SANITIZED 1
 #endif
 #endif
 #ifndef IS_SANITIZED
-#define IS_SANITIZED false
+#define IS_SANITIZED 0
 #endif
 
 /* Where every instruction is dear: sanitizers, valgrind, collections at each
