@@ -392,6 +392,8 @@ class Suite:
                 env["NEVE_GC_STRESS"] = "1"
             if self.mode:
                 env["NEVE_MODE"] = self.mode
+            if self.mode == "snapshot":
+                env["NEVE_SNAPSHOT_LEAST"] = "1"    # or else heaps as small as these make none
             if self.children:
                 env["NEVE"] = "1"
         return env

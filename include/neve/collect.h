@@ -160,6 +160,11 @@ NEVE_API void neve_collector_count_free(neve_collector *collector);
  * anything has happened. */
 NEVE_API void neve_collector_set_young_count(neve_collector *collector, uint32_t count);
 
+/* For hosts with a trigger of their own: how many bytes more may be held until a young
+ * collection is due for them (see held_bytes in host.h). 0: it is due; SIZE_MAX: bytes do
+ * not matter, as in the generational mode. */
+NEVE_API size_t neve_collector_bytes_left(neve_collector *collector);
+
 /* Automatic collection on (the default) and off. Explicit ones always run. */
 NEVE_API void neve_collector_enable(neve_collector *collector);
 NEVE_API void neve_collector_disable(neve_collector *collector);
@@ -240,10 +245,11 @@ typedef struct neve_cycle_stats {
     uint64_t time_ns;          /* processor time of all slices */
     uint64_t longest_slice_ns; /* processor time too: the clock also counts other processes */
     uint64_t collected;
-    size_t suspects;       /* of the last cycle: not reached by its marking */
-    size_t false_suspects; /* of these, found alive by its filter or verification */
-    size_t largest_group;  /* objects that had to be verified in one go, at most so far */
-    bool is_running;       /* a cycle is under way */
+    size_t suspects;           /* of the last cycle: not reached by its marking */
+    size_t false_suspects;     /* of these, found alive by its filter or verification */
+    size_t largest_group;      /* objects that had to be verified in one go, at most so far */
+    uint64_t largest_group_ns; /* processor time that this took, with finalizers and callbacks */
+    bool is_running;           /* a cycle is under way */
     /* Of the snapshot mode. A cycle whose snapshot fails goes on in slices. */
     uint64_t snapshots;       /* begun, or tried to */
     uint64_t snapshots_taken; /* of these, whose suspects were taken */

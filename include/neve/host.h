@@ -23,7 +23,10 @@
  * Thread state: all functions run in the thread that called the collector,
  * with the heap's lock held, and the mutator stopped, but for `condemn`,
  * `finalize`, `clear_weakrefs`, `clear`, `release` and `report_uncollectable`: these run the mutator's code, which
- * may do anything except run a nested collection (it is refused).
+ * may do anything except run a nested collection (it is refused). In the snapshot mode
+ * `visit_roots`, `mark` and `traverse` also run in a child process, on a copy of the
+ * memory, where the other threads are not and the locks that they held are never
+ * released.
  */
 #ifndef NEVE_HOST_H
 #define NEVE_HOST_H
@@ -63,6 +66,7 @@ typedef struct neve_edges {
     void *const *items;
     size_t count;
     size_t stride;
+    void *also; /* one more, or NULL */
 } neve_edges;
 
 /* For neve_host.mark: an object is marked by marking what it refers to. */
@@ -159,8 +163,8 @@ typedef struct neve_host {
      * looks at another. `n` is at most NEVE_MARK_BATCH. NULL: the collector
      * calls `traverse` for each. */
     void (*mark)(void *ctx, void *const *objects, size_t n, neve_marker *marker);
-    /* For each object: the array that holds all that `traverse` would report,
-     * or a stride of 0 where there is no such array. `n` is at most
+    /* For each object: the array that holds all that `traverse` would report, but
+     * for one reference maybe, or a stride of 0 where there is no such array. `n` is at most
      * NEVE_MARK_BATCH. NULL: the collector calls `traverse` for each. */
     void (*edges)(void *ctx, void *const *objects, size_t n, neve_edges *edges);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */
@@ -168,8 +172,18 @@ typedef struct neve_host {
     /* These were proved dead: take them out of every listing of objects. The
      * collector holds a reference on each by now. *ran_code as below. */
     void (*condemn)(void *ctx, void *const *objects, size_t n, bool *ran_code);
+    /* Old objects are in no listing but neve_collector_walk's, which leaves the dead
+     * out: for these `condemn` may be called in a later slice. */
+    bool condemns_late;
+    /* Copies to `special` those of the objects about which clear_weakrefs or finalize
+     * have anything to do, or which is_uncollectable tells of; returns how many they
+     * are. Sets *has_finalizers if finalize has. `n` is at most NEVE_MARK_BATCH. NULL:
+     * all of them, if there is any of these three functions. */
+    size_t (*find_special)(void *ctx, void *const *objects, size_t n, void **special,
+                           bool *has_finalizers);
     /* See neve_weakref_pass; neve_collector_is_condemned answers for any
-     * object. Returns how many weak references died with their callbacks. Sets
+     * object. No code of the mutator runs before all that this pass clears are
+     * cleared. Returns how many weak references died with their callbacks. Sets
      * *ran_code if any code of the mutator ran: only then is there need to
      * verify the objects again. */
     size_t (*clear_weakrefs)(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
@@ -190,6 +204,10 @@ typedef struct neve_host {
      * rather than as collected. May retain them; must not release any. */
     size_t (*report_uncollectable)(void *ctx, void *const *objects, size_t n,
                                    neve_uncollectable why);
+    /* How many bytes the program holds outside of the heap, for hosts whose large blocks
+     * lie there: the incremental mode paces by them as by the heap's own. Cheap: it is
+     * asked in every slice. NULL: none. */
+    size_t (*held_bytes)(void *ctx);
 } neve_host;
 
 /* Only during a collection, from the host's functions and what they call:

@@ -243,7 +243,8 @@ def stats():
     ``late_slices`` (that were given more than ``pause_us``, to keep memory bounded), ``time_ns``,
     ``longest_slice_ns``, ``collected``, ``suspects`` and ``false_suspects`` (of the last cycle: not
     reached by its marking, and of these alive), ``largest_group`` (objects that had to be verified
-    in one go), ``is_running`` (a cycle is under way).  ``"heap"`` holds ``serves`` (whether new small
+    in one go), ``largest_group_ns`` (processor time of that), ``is_running`` (a cycle is under
+    way).  ``"heap"`` holds ``serves`` (whether new small
     blocks come from it: not under ``PYTHONMALLOC=malloc``), ``small_blocks``, ``small_bytes``
     (blocks up to 512 bytes), ``arenas``, ``arena_bytes`` (address space), ``pools_used``,
     ``pools_cached``, ``cached_bytes`` (kept for the next allocations), ``returned_bytes`` (given

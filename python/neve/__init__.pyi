@@ -24,6 +24,7 @@ class CycleStats(TypedDict):
     suspects: int
     false_suspects: int
     largest_group: int
+    largest_group_ns: int
     is_running: bool
 
 class SnapshotStats(TypedDict):

@@ -53,7 +53,8 @@ def cycle_lines(cycle):
     """What the cycles did, and what they could not split into slices."""
     running = ", one under way" if cycle["is_running"] else ""
     return [f"cycles      {cycle['cycles']:,} ended, {cycle['abandoned']:,} abandoned{running}; "
-            f"{cycle['collected']:,} collected, largest group {cycle['largest_group']:,}",
+            f"{cycle['collected']:,} collected, largest group {cycle['largest_group']:,} "
+            f"in {duration(cycle['largest_group_ns'])}",
             f"slices      {cycle['slices']:,}, of these {cycle['late_slices']:,} late, "
             f"longest {duration(cycle['longest_slice_ns'])}, in all {duration(cycle['time_ns'])}"]
 

@@ -60,6 +60,21 @@ static void set_direct(void)
         allocator.serves && !allocator.asks && !allocator.probes ? NEVE_SMALL_MAX : 0;
 }
 
+/* What the previous allocator gave out, or takes back, in bytes that matter. */
+static inline void *note_large(void *block, size_t size)
+{
+    if (size >= NVPY_LARGE_BYTES && block != NULL &&
+        (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        nvpy_large_note(block, size);
+    return block;
+}
+
+static inline void forget_large(const void *block)
+{
+    if (nvpy_large_count != 0 && (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        nvpy_large_forget(block);
+}
+
 /* Whatever the fast path does not serve. */
 static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served which, size_t size)
 {
@@ -72,7 +87,7 @@ static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served 
             return block;
     }
     const PyMemAllocatorEx *previous = &allocator.previous[which];
-    return previous->malloc(previous->ctx, size);
+    return note_large(previous->malloc(previous->ctx, size), size);
 }
 
 static void *object_malloc_otherwise(void *heap, size_t size)
@@ -122,7 +137,7 @@ static inline void *calloc_in(neve_heap *heap, served which, size_t count, size_
     if (bytes > NEVE_SMALL_MAX) {
         /* The system knows which of its pages are zero. */
         const PyMemAllocatorEx *previous = &allocator.previous[which];
-        return previous->calloc(previous->ctx, count, size);
+        return note_large(previous->calloc(previous->ctx, count, size), bytes);
     }
     return cleared(malloc_in(heap, which, bytes), bytes);
 }
@@ -132,9 +147,13 @@ static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served w
 {
     const PyMemAllocatorEx *previous = &allocator.previous[which];
     void *moved = previous->realloc(previous->ctx, block, size);
-    if (moved != NULL && moved != block)
+    if (moved == NULL)
+        return NULL;
+    if (moved != block)
         neve_heap_try_free(heap, block); /* not ours: only forgets its bits */
-    return moved;
+    if (moved != block || size < NVPY_LARGE_BYTES)
+        forget_large(block);
+    return note_large(moved, size);
 }
 
 static __attribute__((noinline)) void *realloc_moving(neve_heap *heap, served which, void *block,
@@ -168,6 +187,7 @@ static inline void *realloc_in(neve_heap *heap, served which, void *block, size_
 static void free_previous(void *previous, void *block)
 {
     const PyMemAllocatorEx *allocator_below = previous;
+    forget_large(block);
     allocator_below->free(allocator_below->ctx, block);
 }
 
@@ -207,6 +227,7 @@ static void *watching_raw_calloc(void *ctx, size_t count, size_t size)
 
 static void after_fork_child(void)
 {
+    nvpy_large_after_fork_child();
     /* The cycle's tables would be copied page by page as it goes on. */
     if (nvpy.collector != NULL)
         neve_collector_after_fork_child(nvpy.collector);

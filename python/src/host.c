@@ -26,12 +26,12 @@ static bool array_of(PyObject *object, neve_edges *edges)
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyList_Type) {
         *edges = (neve_edges){(void *const *)((PyListObject *)object)->ob_item,
-                              (size_t)Py_SIZE(object), 1};
+                              (size_t)Py_SIZE(object), 1, NULL};
         return true;
     }
     if (type == &PyTuple_Type) {
         *edges = (neve_edges){(void *const *)((PyTupleObject *)object)->ob_item,
-                              (size_t)Py_SIZE(object), 1};
+                              (size_t)Py_SIZE(object), 1, NULL};
         return true;
     }
     if (type == &PyDict_Type) {
@@ -40,12 +40,13 @@ static bool array_of(PyObject *object, neve_edges *edges)
             return false;
         edges->items = span.items;
         edges->count = span.count;
+        edges->also = NULL;
         return true;
     }
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
         const PySetObject *set = (const PySetObject *)object;
         *edges = (neve_edges){(void *const *)&set->table->key, (size_t)set->mask + 1,
-                              sizeof(setentry) / sizeof(void *)};
+                              sizeof(setentry) / sizeof(void *), NULL};
         return true;
     }
     return false;
@@ -92,12 +93,12 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
     *cursor = end < edges.count ? end : 0;
 }
 
-/* What host_traverse would visit, where that is one array. */
+/* What host_traverse would visit, where that is one array and one more at most. */
 static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges)
 {
     (void)ctx;
     for (size_t i = 0; i < n; i++)
-        if (!array_of(objects[i], &edges[i]))
+        if (!array_of(objects[i], &edges[i]) && !nvpy_compat_instance_edges(objects[i], &edges[i]))
             edges[i].stride = 0;
 }
 
@@ -169,7 +170,7 @@ static void host_begin(void *ctx, int generation, bool is_slice)
 {
     (void)ctx;
     nvpy.generation = generation;
-    nvpy.has_spliced = is_slice;
+    nvpy.has_spliced = nvpy.is_slice = is_slice;
     nvpy.is_partial = false;
 }
 
@@ -363,7 +364,7 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
 static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
 {
     (void)ctx;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !nvpy.is_slice; i++) {
         PyGC_Head *head = nvpy_head(objects[i]);
         if (nvpy.generation == 0 || nvpy.is_partial)
             nvpy_list_remove(head); /* it is in a list still: see host_promote */
@@ -376,6 +377,43 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
     for (size_t i = 0; i < n; i++)
         PySys_FormatStderr("gc: collectable <%s %p>\n", Py_TYPE((PyObject *)objects[i])->tp_name,
                            objects[i]);
+}
+
+/* What host_clear_weakrefs, host_finalize and host_is_uncollectable look for. The
+ * objects are traversed next: what they keep elsewhere is asked for here. */
+static size_t host_find_special(void *ctx, void *const *objects, size_t n, void **special,
+                                bool *has_finalizers)
+{
+    (void)ctx;
+    size_t found = 0;
+    PyTypeObject *last = NULL; /* neighbours are often of one type */
+    bool is_weakref = false;
+    for (size_t i = 0; i < n; i++) {
+        PyObject *object = objects[i];
+        PyTypeObject *type = Py_TYPE(object);
+        if (type == &PyList_Type) {
+            __builtin_prefetch(((const PyListObject *)object)->ob_item);
+            continue;
+        }
+        if (type == &PyDict_Type) {
+            __builtin_prefetch(((const PyDictObject *)object)->ma_keys);
+            __builtin_prefetch(((const PyDictObject *)object)->ma_values);
+            continue;
+        }
+        if (type == &PyTuple_Type)
+            continue;
+        nvpy_compat_prefetch_attributes(object);
+        if (type != last) {
+            is_weakref = PyWeakref_Check(object);
+            last = type;
+        }
+        bool is_final = type->tp_finalize != NULL && !_PyGC_FINALIZED(object);
+        *has_finalizers |= is_final;
+        PyWeakReference **list = nvpy_compat_weakrefs(object);
+        if (is_final || (list != NULL && *list != NULL) || is_weakref || type->tp_del != NULL)
+            special[found++] = object;
+    }
+    return found;
 }
 
 /* Detaches the weak references to `object`, in the first pass only those whose
@@ -443,6 +481,7 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
     bool keeps_plain = is_first && nvpy_host.keeps_weakrefs;
     PyObject *calls = NULL;
     PyObject **calls_at = is_first ? &calls : NULL;
+    bool has_failed = false;
     for (size_t i = 0; i < n; i++) {
         PyObject *object = objects[i];
         PyTypeObject *type = Py_TYPE(object);
@@ -453,12 +492,17 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
         if (is_first != nvpy_host.keeps_weakrefs && PyWeakref_Check(object))
             nvpy_compat_weakref_clear((PyWeakReference *)object);
         while (!clear_weakrefs_of(object, keeps_plain, calls_at)) {
-            *ran_code = true; /* sys.unraisablehook */
-            PyErr_WriteUnraisable(NULL);
+            PyErr_Clear();
+            has_failed = true;
             calls_at = NULL;
         }
     }
     size_t died = 0;
+    if (has_failed) {     /* some callbacks are not called */
+        *ran_code = true; /* sys.unraisablehook */
+        PyErr_NoMemory();
+        PyErr_WriteUnraisable(NULL);
+    }
     if (calls != NULL) {
         died = call_callbacks(calls, ran_code);
         Py_DECREF(calls);
@@ -506,6 +550,12 @@ static size_t host_report_uncollectable(void *ctx, void *const *objects, size_t 
     return n;
 }
 
+static size_t host_held_bytes(void *ctx)
+{
+    (void)ctx;
+    return nvpy_large_bytes();
+}
+
 const neve_host nvpy_host = {
     .struct_size = sizeof(neve_host),
     .name = "CPython",
@@ -524,10 +574,13 @@ const neve_host nvpy_host = {
     .mark = host_mark,
     .promote = host_promote,
     .condemn = host_condemn,
+    .condemns_late = true,
+    .find_special = host_find_special,
     .clear_weakrefs = host_clear_weakrefs,
     .visit_weakrefs = host_visit_weakrefs,
     .keeps_weakrefs = NVPY_PLAIN_WEAKREFS_LAST,
     .finalize = host_finalize,
     .is_uncollectable = host_is_uncollectable,
     .report_uncollectable = host_report_uncollectable,
+    .held_bytes = host_held_bytes,
 };

@@ -128,13 +128,14 @@ static PyObject *generation_stats(const neve_generation_stats *g)
 static PyObject *cycle_stats(const neve_cycle_stats *c)
 {
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n,s:n,s:O}", "cycles", (unsigned long long)c->cycles,
-        "abandoned", (unsigned long long)c->abandoned, "slices", (unsigned long long)c->slices,
-        "late_slices", (unsigned long long)c->late_slices, "time_ns",
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:n,s:n,s:n,s:K,s:O}", "cycles",
+        (unsigned long long)c->cycles, "abandoned", (unsigned long long)c->abandoned, "slices",
+        (unsigned long long)c->slices, "late_slices", (unsigned long long)c->late_slices, "time_ns",
         (unsigned long long)c->time_ns, "longest_slice_ns", (unsigned long long)c->longest_slice_ns,
         "collected", (unsigned long long)c->collected, "suspects", (Py_ssize_t)c->suspects,
         "false_suspects", (Py_ssize_t)c->false_suspects, "largest_group",
-        (Py_ssize_t)c->largest_group, "is_running", c->is_running ? Py_True : Py_False);
+        (Py_ssize_t)c->largest_group, "largest_group_ns", (unsigned long long)c->largest_group_ns,
+        "is_running", c->is_running ? Py_True : Py_False);
 }
 
 static PyObject *snapshot_stats(const neve_cycle_stats *c)

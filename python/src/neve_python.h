@@ -5,6 +5,7 @@
  *   module.c     what Python sees: install, uninstall, stats
  *   state.c      the state itself
  *   allocator.c  serves the object and mem domains from Neve's heap
+ *   large.c      how much the program holds in large blocks
  *   host.c       CPython's objects as a host of the collector
  *   lists.c      the generation lists, as far as there still are any
  *   takeover.c   the interpreter's own collections become ours
@@ -50,6 +51,7 @@ typedef struct nvpy_state {
     Py_ssize_t long_lived_total, long_lived_pending;
     int generation;        /* of the collection under way */
     bool has_spliced;      /* see nvpy_host: promote */
+    bool is_slice;         /* of a cycle: its objects are old, and in no list */
     bool is_partial;       /* its objects leave their lists one by one */
     bool is_explicit;      /* gc.collect() asked for it */
     uint64_t runs;         /* collections that ran to their end */
@@ -81,6 +83,18 @@ void nvpy_allocator_retire(void);
 /* Whether new small blocks come from the heap: installed, and not
  * PYTHONMALLOC=malloc. */
 bool nvpy_allocator_serves(void);
+
+/* ---- large.c ---- */
+
+#define NVPY_LARGE_BYTES ((size_t)16384) /* blocks from this size on are counted */
+extern size_t nvpy_large_count;          /* of those that are noted */
+void nvpy_large_note(void *block, size_t size);
+/* Any block may be given. */
+void nvpy_large_forget(const void *block);
+size_t nvpy_large_bytes(void);
+void nvpy_large_after_fork_child(void);
+/* After so many bytes more, net, nvpy_takeover_look is called; SIZE_MAX: never. */
+void nvpy_large_set_alarm(size_t left);
 
 /* ---- host.c ---- */
 extern const neve_host nvpy_host;
@@ -120,6 +134,9 @@ void nvpy_lists_give_back_at_exit(void);
 bool nvpy_takeover_install(void); /* false with an exception set */
 void nvpy_takeover_leave(void);
 void nvpy_takeover_set_mode(neve_mode mode);
+/* Called inside an allocation: if so much memory has come that a collection is due, has the
+ * interpreter begin one soon. Returns how many bytes are left until then. */
+size_t nvpy_takeover_look(void);
 /* Goes on with the incremental cycle for about `budget_us`, in whatever thread
  * holds the GIL; Neve must be installed. Whether there is more to do: always
  * false in the other modes, and while a collection is under way. */

@@ -101,6 +101,7 @@ void nvpy_takeover_set_mode(neve_mode mode)
     (void)neve_collector_set_mode(nvpy.collector, mode);
     neve_collector_get_long_lived(nvpy.collector, &total, &pending);
     set_long_lived(gc, total, pending);
+    nvpy_large_set_alarm(neve_collector_bytes_left(nvpy.collector));
 }
 
 /* What a slice of a cycle found is the old generation's, in gc.get_stats(). */
@@ -132,6 +133,7 @@ static void run_collection(int generation, PyObject *info)
     neve_status status = is_due ? neve_collect_due(nvpy.collector, generation, &collection)
                                 : neve_collect(nvpy.collector, generation, &collection);
     nvpy_timer_note_slice();
+    nvpy_large_set_alarm(neve_collector_bytes_left(nvpy.collector));
     if (status != NEVE_OK) {
         /* Nothing was collected and nothing is lost; CPython, which needs no
          * memory to collect, reports nothing here either. */
@@ -166,6 +168,18 @@ static void run_collection(int generation, PyObject *info)
         print_stop(&collection);
 }
 
+size_t nvpy_takeover_look(void)
+{
+    if (nvpy.interp == NULL)
+        return 0;
+    size_t left = neve_collector_bytes_left(nvpy.collector);
+    struct gc_generation *young = nvpy_generation(nvpy.interp, 0);
+    /* The next container that is allocated begins a collection, as if there were many. */
+    if (left == 0 && PyGC_IsEnabled() && young->threshold > 0 && young->count <= young->threshold)
+        young->count = young->threshold + 1;
+    return left;
+}
+
 bool nvpy_takeover_step(unsigned budget_us)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
@@ -180,6 +194,7 @@ bool nvpy_takeover_step(unsigned budget_us)
                                    (uint32_t)nvpy_generation(nvpy.interp, 0)->count);
     neve_collection collection;
     bool is_more = neve_step(nvpy.collector, budget_us, &collection);
+    nvpy_large_set_alarm(neve_collector_bytes_left(nvpy.collector));
     add_cycle_results(&collection);
     gc->collecting = 0;
     nvpy_timer_note_slice();
@@ -299,6 +314,7 @@ bool nvpy_takeover_install(void)
     PyObject *function = gc_module == NULL ? NULL : PyCFunction_New(&on_collection_def, NULL);
     Py_XDECREF(gc_module); /* sys.modules keeps it */
     PyObject *list = function == NULL ? NULL : PyList_New(1);
+    nvpy_compat_learn_instances();
     if (list == NULL || !register_at_exit()) {
         Py_XDECREF(function);
         Py_XDECREF(list);

@@ -17,6 +17,7 @@
  *   pace.c       when a cycle begins, and how long its slices are
  *   cycle.c      its phases: marking, filtering, verifying, reclaiming
  *   filter.c     from what the marking left white to groups of likely garbage
+ *   group.c      a group that is large: verified by one sum
  *   snapshot.c   snapshot mode: the marking, in a child, on a copy of the memory
  *
  * Generations of objects, as the side table's states show them:
@@ -88,11 +89,13 @@ typedef struct nv_candidate_map {
  * bits, and are traversed in the order of their addresses. */
 #define NV_MARK_STACK 1024u
 
-/* Condemned objects, on each of which the collector holds a reference. Entries
- * [0, kept) were cleared and are referred to still; [at, count) are to be cleared.
- * When none is, passes over [first, end) of the kept ones release what got free. */
+/* Condemned objects. The collector holds a reference on those of entries [0, held),
+ * and on all before the first is cleared. Entries [0, kept) were cleared and are
+ * referred to still; [at, count) are to be cleared. When none is, passes over
+ * [first, end) of the kept ones release what got free. */
 typedef struct nv_queue {
     nv_vec items;
+    size_t held;
     size_t at, kept;
     size_t first, end;
     size_t read, write; /* in the pass that is under way */
@@ -119,6 +122,34 @@ typedef enum nv_phase {
     NV_CYCLE_END_GROUPS,
     NV_CYCLE_END_MARKS,
 } nv_phase;
+
+/* A large group of suspects that is being verified (see group.c). */
+typedef enum nv_group_stage {
+    NV_GROUP_NONE,
+    NV_GROUP_COLOUR, /* members become grey instead of white */
+    NV_GROUP_LIST,   /* `members` is filled with them, in the order of addresses */
+    NV_GROUP_SUM,    /* one go: are they dead? */
+} nv_group_stage;
+
+/* Where the marks of chunks are that references have led to, found by the chunk's
+ * number; NULL: it has none. */
+#define NV_NEAR_CHUNKS 64u
+typedef struct nv_near {
+    uintptr_t number;
+    const nv_mark_word *marks;
+} nv_near;
+
+typedef struct nv_group {
+    nv_group_stage stage;
+    uint32_t first, next; /* suspects: where its ring was entered; the next one to colour */
+    nv_vec chunks;        /* that members lie in */
+    nv_vec members;       /* those that are grey still are members */
+    nv_vec special;       /* the host has something to do about these before they are cleared */
+    bool has_finalizers;  /* of special ones */
+    bool is_condemned;    /* the grey ones are: for neve_collector_is_condemned */
+    size_t references;    /* to members, that visit_member has seen */
+    nv_near near[NV_NEAR_CHUNKS];
+} nv_group;
 
 #define NV_CYCLE_BATCH 128u
 #define NV_FILTER_ABOVE 2048u
@@ -158,14 +189,15 @@ typedef struct nv_cycle {
     size_t link_bytes;     /* of each of the two */
     size_t released_bytes; /* of these, when the cycle ends */
     size_t next;           /* number of the suspect to go on with */
-    nv_slab *slab;         /* whose mark tables go back next */
+    nv_group group;
+    nv_slab *slab; /* whose mark tables go back next */
 
     uint64_t spent_ns; /* by the slices of this cycle so far */
     uint64_t start_ns;
     neve_collection sum; /* of this cycle */
     size_t nominated, alive;
     size_t largest;      /* group */
-    size_t filter_above; /* a group so large asks for the trial deletion */
+    size_t filter_above; /* a larger group asks for the trial deletion, and for group.c */
 
     /* Pacing: see pace.c. */
     size_t low;        /* least old population since the last cycle ended */
@@ -183,9 +215,18 @@ typedef struct nv_cycle {
     size_t unpaid;          /* promotions that the next slice has to pay for */
     uint32_t quiet_count;   /* the young count and ... */
     size_t quiet_old;       /* ... the old population when the last cycle ended */
-    bool is_wanted;         /* by neve_step */
-    size_t changes;         /* promotions since the last cycle began */
-    size_t candidate_cost;  /* of verifying one, in 1/16 ns, averaged */
+    /* The same for bytes held. */
+    size_t held, low_held; /* when somebody looked last; the least since the last cycle ended */
+    size_t held_alarm;     /* so many make a young collection due; 0: none do */
+    size_t held_start;     /* when this cycle began */
+    size_t held_goal;      /* growth until it ought to have ended */
+    size_t quiet_held;     /* when the last one ended */
+    unsigned futile;       /* cycles in a row that bytes began and that found nothing */
+    bool is_for_bytes;     /* bytes began this cycle */
+    size_t large_alarm;    /* heap->large_bytes at held_alarm; SIZE_MAX: bytes do not matter */
+    bool is_wanted;        /* by neve_step */
+    size_t changes;        /* promotions since the last cycle began */
+    size_t candidate_cost; /* of verifying one, in 1/16 ns, averaged */
 
     neve_cycle_stats stats;
 } nv_cycle;
@@ -301,6 +342,10 @@ neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);
 void nv_mark_finish(neve_collector *c);
 bool nv_mark_is_white(const neve_collector *c, const void *object);
 void nv_mark_blacken(neve_collector *c, const void *object);
+/* When the marking is over grey bits can serve others: sets that of an object in a
+ * chunk of ours; and takes a chunk with some out of the queue (NULL: there is none). */
+void nv_mark_make_grey(neve_collector *c, const void *object);
+nv_chunk *nv_mark_take_chunk(neve_collector *c);
 
 /* ---- verify.c ---- */
 
@@ -327,6 +372,11 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0:
  * the second verification, and puts what is still dead into the queue, which is
  * empty and has room for them. */
 void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_generation);
+/* After finalizers and callbacks, for `n` objects that were dead and that the
+ * collector holds: gives those back that are not any more. The dead come first;
+ * returns how many they are. `ran_code`: or else all are dead still. */
+size_t nv_reclaim_settle(neve_collector *c, void **objects, size_t n, int to_generation,
+                         bool ran_code);
 /* Clears about `budget` condemned objects; true when none is left. */
 bool nv_reclaim_step(neve_collector *c, nv_queue *queue, size_t budget);
 /* Clears all that are left, of both queues. */
@@ -350,9 +400,20 @@ bool nv_filter_group(neve_collector *c);
 bool nv_filter_count(neve_collector *c);
 bool nv_filter_subtract(neve_collector *c);
 bool nv_filter_rescue(neve_collector *c);
-/* Moves the groups that come next, of about `n` suspects in all, to c->candidates;
- * false: there are none. */
+/* Moves the groups that come next, of about `n` suspects in all, to c->candidates; or
+ * begins with a large one: then there are no candidates. False: nothing is left. */
 bool nv_filter_take(neve_collector *c, size_t n);
+/* Makes some more suspects of the large group grey; true: all are. */
+bool nv_filter_colour(neve_collector *c);
+
+/* ---- group.c ---- */
+
+/* Goes on with a large group; true: that was all. If c->candidates has any then,
+ * some of them are alive, and they are to be verified in the ordinary way. NEVE_ENOMEM
+ * in *status: the cycle has to be abandoned. */
+bool nv_group_next(neve_collector *c, neve_status *status);
+bool nv_group_is_condemned(const neve_collector *c, const void *object);
+void nv_group_drop(neve_collector *c);
 
 /* ---- cycle.c ---- */
 
@@ -387,6 +448,8 @@ void nv_snapshot_reap(neve_collector *c, bool waits);
 
 /* ---- pace.c ---- */
 
+/* The collector has been made, or its mode was set. */
+void nv_pace_start(neve_collector *c);
 /* The oldest generation that an automatic collection is to take in, where
  * `generation` is due by its threshold; sets c->gather_limit. */
 int nv_pace_generation(neve_collector *c, int generation);
@@ -397,7 +460,7 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns);
 /* Whether there can be garbage that the last cycle did not see. */
-bool nv_pace_has_changed(const neve_collector *c);
+bool nv_pace_has_changed(neve_collector *c);
 /* A full collection has verified everything. */
 void nv_pace_all_collected(neve_collector *c);
 

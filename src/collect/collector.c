@@ -46,6 +46,7 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
 #else
     c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
 #endif
+    nv_pace_start(c);
     c->cycle.filter_above = c->is_stressed ? 0 : NV_FILTER_ABOVE;
     nv_snapshot_init(c);
     if (c->is_stressed)
@@ -70,6 +71,9 @@ void neve_collector_destroy(neve_collector *c)
     nv_vec_destroy(heap, &c->stack);
     nv_vec_destroy(heap, &c->now.items);
     nv_vec_destroy(heap, &c->later.items);
+    nv_vec_destroy(heap, &c->cycle.group.chunks);
+    nv_vec_destroy(heap, &c->cycle.group.members);
+    nv_vec_destroy(heap, &c->cycle.group.special);
     nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
     nv_heap_unmap(heap, c->refs, c->refs_bytes);
     neve_heap_free(heap, c);
@@ -280,13 +284,16 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     else
         c->failed++;
     current->is_partial = status == NEVE_OK && c->is_partial;
-    if (in_slices) {
-        /* What is young still must keep a cycle from beginning: it would hold garbage. */
-        c->is_partial |= status != NEVE_OK;
+    if (in_slices)
         nv_snapshot_reap(c, false);
+    /* A collection that failed is told of as one that reclaimed nothing: no slice
+     * follows it. */
+    if (in_slices && status == NEVE_OK) {
         nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;
+    } else {
+        nv_pace_start(c); /* from what is held now */
     }
     nv_arena_tick(c->heap, now_ns);
     c->is_collecting = false;
@@ -367,8 +374,9 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
 
 void neve_collector_count_alloc(neve_collector *c)
 {
-    if (NEVE_UNLIKELY(++c->counts[0] > c->thresholds[0]) && c->thresholds[0] != 0 &&
-        c->is_enabled && !c->is_collecting)
+    if (NEVE_UNLIKELY((++c->counts[0] > c->thresholds[0]) |
+                      (c->heap->large_bytes >= c->cycle.large_alarm)) &&
+        c->thresholds[0] != 0 && c->is_enabled && !c->is_collecting)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
 }
 
@@ -395,7 +403,7 @@ void neve_collector_safepoint(neve_collector *c)
         collect_and_record(c, 2, false, NULL);
         return;
     }
-    if (c->counts[0] <= c->thresholds[0])
+    if (c->counts[0] <= c->thresholds[0] && c->heap->large_bytes < c->cycle.large_alarm)
         return; /* enough was freed since the event was set */
     int generation = 0;
     for (int i = NEVE_GENERATIONS - 1; i > 0; i--) {
@@ -469,6 +477,7 @@ neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
         return NEVE_EINVAL;
     neve_collector_drain(c);
     c->mode = mode;
+    nv_pace_start(c);
     return NEVE_OK;
 }
 

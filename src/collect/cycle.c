@@ -29,6 +29,8 @@
 #define QUANTUM 512u
 /* So many candidates per verification at most, unless one group is larger. */
 #define VERIFY_OBJECTS 1024u
+/* What a large group takes for each of its objects, about. */
+#define SUM_NS 40u
 /* Large mappings go back to the system in pieces of this size. */
 #define RELEASE_BYTES ((size_t)256 << 10)
 
@@ -139,11 +141,17 @@ static bool rescue_next(neve_collector *c)
     return is_done;
 }
 
-static bool verify_next(neve_collector *c)
+static bool verify_next(neve_collector *c, neve_status *status)
 {
     nv_cycle *cycle = &c->cycle;
-    if (!nv_filter_take(c, VERIFY_OBJECTS))
+    if (cycle->group.stage != NV_GROUP_NONE) {
+        if (!nv_group_next(c, status))
+            return false;
+    } else if (!nv_filter_take(c, VERIFY_OBJECTS)) {
         return true;
+    }
+    if (c->candidates.count == 0)
+        return false; /* a large group is under way, or is condemned as a whole */
     if (nv_collect_candidates(c, &c->later, NV_SLICE) != NEVE_OK)
         c->failed++; /* these stay old, and the next cycle finds them */
     else
@@ -151,6 +159,18 @@ static bool verify_next(neve_collector *c)
     nv_verify_finish(c);
     c->candidates.count = 0;
     return false;
+}
+
+/* What the largest group took, which cannot be split. */
+static bool verify_and_measure(neve_collector *c, neve_status *status)
+{
+    neve_cycle_stats *stats = &c->cycle.stats;
+    size_t largest = stats->largest_group;
+    uint64_t before_ns = nv_os_thread_ns();
+    bool is_over = verify_next(c, status);
+    if (stats->largest_group > largest)
+        stats->largest_group_ns = nv_os_thread_ns() - before_ns;
+    return is_over;
 }
 
 static bool end_suspects_next(neve_collector *c)
@@ -183,6 +203,7 @@ static bool end_groups_next(neve_collector *c)
     cycle->parent = cycle->ring = NULL;
     cycle->link_bytes = 0;
     nv_vec_trim(c->heap, &cycle->suspects);
+    nv_group_drop(c);
     nv_vec_trim(c->heap, &c->candidates);
     nv_vec_trim(c->heap, &c->deferred);
     nv_vec_trim(c->heap, &c->untrackable);
@@ -202,6 +223,18 @@ static bool end_marks_next(neve_collector *c)
     return false;
 }
 
+/* What the cycle found, and what it took, counts for the old generation, whether it
+ * ends or is abandoned. */
+static void add_sum(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    neve_generation_stats *stats = &c->stats[2];
+    stats->collected += cycle->sum.collected;
+    stats->uncollectable += cycle->sum.uncollectable;
+    stats->time_ns += cycle->spent_ns;
+    cycle->sum.collected = cycle->sum.uncollectable = 0;
+}
+
 static void add_up(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
@@ -210,14 +243,27 @@ static void add_up(neve_collector *c)
     /* Of the suspects those that were not found dead, at the latest by verifying. */
     size_t dead = cycle->sum.collected;
     cycle->stats.false_suspects = dead < cycle->nominated ? cycle->nominated - dead : 0;
-    neve_generation_stats *stats = &c->stats[2];
-    stats->collections++;
-    stats->collected += cycle->sum.collected;
-    stats->uncollectable += cycle->sum.uncollectable;
-    stats->time_ns += cycle->spent_ns;
+    c->stats[2].collections++;
+    add_sum(c);
     c->long_lived_total = c->heap->old_objects;
     c->long_lived_pending = 0;
     c->current.ended_cycle = true;
+}
+
+static void abandon(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    nv_snapshot_abandon(c);
+    cycle->chunk = 0;
+    while (!end_suspects_next(c))
+        continue;
+    cycle->released_bytes = cycle->link_bytes;
+    end_groups_next(c);
+    nv_marks_drop(c->heap);
+    cycle->phase = NV_CYCLE_IDLE;
+    cycle->stats.abandoned++;
+    cycle->changes = 1; /* its garbage is still there */
+    cycle->low = c->heap->old_objects;
 }
 
 /* A quantum of work: some 10 microseconds, but for what cannot be split (the roots,
@@ -274,7 +320,7 @@ static bool quantum(neve_collector *c)
         }
         break;
     case NV_CYCLE_VERIFY:
-        is_over = verify_next(c);
+        is_over = verify_and_measure(c, &status);
         if (is_over)
             cycle->chunk = 0;
         break;
@@ -294,11 +340,19 @@ static bool quantum(neve_collector *c)
     }
     if (status != NEVE_OK) {
         c->failed++;
-        nv_cycle_abandon(c);
+        abandon(c);
     } else if (is_over) {
         cycle->phase++;
     }
     return true;
+}
+
+/* Whether a group is to be verified next that takes longer than a pause by itself. */
+static bool sum_is_long(const neve_collector *c)
+{
+    const nv_group *group = &c->cycle.group;
+    return group->stage == NV_GROUP_SUM &&
+           group->members.count * SUM_NS > (size_t)c->pause_us * 1000;
 }
 
 void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
@@ -317,6 +371,8 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     do {
         has_more = quantum(c);
         now_ns = nv_os_now_ns();
+        if (sum_is_long(c))
+            break; /* it comes first in the next slice */
     } while (has_more && now_ns < deadline_ns &&
              (cycle->phase != NV_CYCLE_IDLE || c->later.items.count > 0));
 
@@ -336,6 +392,8 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     if (was_running && cycle->phase == NV_CYCLE_IDLE && cycle->stats.abandoned == abandoned) {
         add_up(c);
         nv_pace_cycle_ended(c, now_ns);
+    } else if (was_running && cycle->phase == NV_CYCLE_IDLE) {
+        add_sum(c); /* this slice abandoned it */
     }
 }
 
@@ -344,30 +402,26 @@ void nv_cycle_take_back(neve_collector *c, size_t collected)
     nv_cycle *cycle = &c->cycle;
     cycle->stats.collected -=
         collected < cycle->stats.collected ? collected : cycle->stats.collected;
-    cycle->sum.collected -= collected < cycle->sum.collected ? collected : cycle->sum.collected;
+    /* Of a cycle that was abandoned the sum has been added already. */
+    size_t from_sum = collected < cycle->sum.collected ? collected : cycle->sum.collected;
+    uint64_t rest = collected - from_sum;
+    cycle->sum.collected -= from_sum;
+    c->stats[2].collected -= rest < c->stats[2].collected ? rest : c->stats[2].collected;
 }
 
 void nv_cycle_abandon(neve_collector *c)
 {
-    nv_cycle *cycle = &c->cycle;
-    if (cycle->phase == NV_CYCLE_IDLE)
+    if (c->cycle.phase == NV_CYCLE_IDLE)
         return;
-    nv_snapshot_abandon(c);
-    cycle->chunk = 0;
-    while (!end_suspects_next(c))
-        continue;
-    cycle->released_bytes = cycle->link_bytes;
-    end_groups_next(c);
-    nv_marks_drop(c->heap);
-    cycle->phase = NV_CYCLE_IDLE;
-    cycle->stats.abandoned++;
-    cycle->changes = 1; /* its garbage is still there */
-    cycle->low = c->heap->old_objects;
+    abandon(c);
+    add_sum(c);
 }
 
 void neve_collector_after_fork_child(neve_collector *c)
 {
     /* A finalizer may fork: then the slice goes on here as in the parent. */
-    if (!c->is_collecting)
-        nv_cycle_abandon(c);
+    if (c->is_collecting)
+        return;
+    nv_cycle_abandon(c);
+    nv_pace_start(c); /* the host may count its bytes anew */
 }

@@ -105,7 +105,11 @@ static bool visit_piece(neve_collector *c, void *object, neve_visit_fn visit)
         if (edges.items[i * edges.stride] != NULL)
             visit(edges.items[i * edges.stride], c);
     cycle->cursor = end < edges.count ? end : 0;
-    return cycle->cursor == 0;
+    if (cycle->cursor != 0)
+        return false;
+    if (edges.also != NULL)
+        visit(edges.also, c);
+    return true;
 }
 
 /* ---- gc_refs of the suspects ---- */
@@ -314,6 +318,23 @@ bool nv_filter_group(neve_collector *c)
     return false;
 }
 
+bool nv_filter_colour(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    nv_group *group = &cycle->group;
+    for (unsigned done = 0; done < BATCH; done++) {
+        void *object = cycle->suspects.items[group->next];
+        if (is_suspect(c, object)) {
+            nv_mark_blacken(c, object);
+            nv_mark_make_grey(c, object);
+        }
+        group->next = after(cycle, group->next);
+        if (group->next == group->first)
+            return true;
+    }
+    return false;
+}
+
 bool nv_filter_take(neve_collector *c, size_t n)
 {
     nv_cycle *cycle = &c->cycle;
@@ -322,6 +343,14 @@ bool nv_filter_take(neve_collector *c, size_t n)
         uint32_t first = (uint32_t)cycle->next;
         if (!is_suspect(c, cycle->suspects.items[first]))
             continue; /* of a group that was taken already, or dead by its count */
+        if (size_of(cycle, root_of(cycle, first)) > cycle->filter_above) {
+            if (c->candidates.count > 0)
+                return true;
+            cycle->group.stage = NV_GROUP_COLOUR;
+            cycle->group.first = cycle->group.next = first;
+            cycle->next++;
+            return true;
+        }
         size_t before = c->candidates.count;
         uint32_t i = first;
         do {

@@ -364,6 +364,24 @@ void nv_mark_blacken(neve_collector *c, const void *object)
     chunk->marks[granule / 64].white &= ~((uint64_t)1 << (granule % 64));
 }
 
+void nv_mark_make_grey(neve_collector *c, const void *object)
+{
+    nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    unsigned granule = nv_granule(object);
+    chunk->marks[granule / 64].grey |= (uint64_t)1 << (granule % 64);
+    queue_chunk(c, chunk);
+}
+
+nv_chunk *nv_mark_take_chunk(neve_collector *c)
+{
+    nv_chunk *chunk = c->grey_first;
+    if (chunk != NULL) {
+        c->grey_first = chunk->next_grey;
+        chunk->is_grey = false;
+    }
+    return chunk;
+}
+
 typedef struct suspects {
     neve_collector *c;
     nv_vec *into;

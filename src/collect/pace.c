@@ -47,6 +47,16 @@
  * become old since the last: after that time, and seldom enough to cost 1%. */
 #define AGE_NS UINT64_C(10000000000)
 #define AGE_DUTY 100
+/* Bytes held: a cycle begins when they have grown by a third over their least since the
+ * last one ended, and ought to end within another sixth; a young collection is due after a
+ * sixteenth. No less than this; and twice and four times as much after cycles that bytes
+ * have begun and that found nothing. */
+#define BYTES_START(bytes) ((bytes) / 3 > BYTES_MIN ? (bytes) / 3 : BYTES_MIN)
+#define BYTES_YOUNG(bytes) ((bytes) / 16 > BYTES_MIN / 4 ? (bytes) / 16 : BYTES_MIN / 4)
+#define BYTES_MIN ((size_t)32 << 20)
+#define BYTES_FUTILE 2
+/* Slices of a cycle come at least after so many. */
+#define BYTES_SLICE ((size_t)256 << 10)
 /* Promotions per young collection are averaged in this unit. */
 #define PACE_UNIT 16
 
@@ -109,6 +119,85 @@ static size_t goal_of(const neve_collector *c)
     return goal > GOAL_MIN ? (size_t)goal : GOAL_MIN;
 }
 
+/* ---- bytes ---- */
+
+static void look_at_bytes(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->held = c->heap->large_bytes + c->heap->used_pools * NV_POOL_BYTES;
+    if (c->host->held_bytes != NULL)
+        cycle->held += c->host->held_bytes(c->ctx);
+    if (cycle->held < cycle->low_held || cycle->low_held == 0)
+        cycle->low_held = cycle->held;
+    if (cycle->quiet_held == 0)
+        cycle->quiet_held = cycle->held;
+}
+
+static size_t bytes_to_start(const nv_cycle *cycle)
+{
+    return BYTES_START(cycle->low_held) << cycle->futile;
+}
+
+static bool bytes_ask_for_cycle(const nv_cycle *cycle)
+{
+    return cycle->held - cycle->low_held >= bytes_to_start(cycle);
+}
+
+/* Whether enough has come since the last cycle that there may be garbage to speak of. */
+static bool bytes_have_grown(const nv_cycle *cycle)
+{
+    return cycle->held >= cycle->quiet_held + BYTES_YOUNG(cycle->quiet_held);
+}
+
+/* When the next young collection is due by bytes. A cycle that is under way wants as many
+ * as its slices are. */
+static void set_alarm(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    look_at_bytes(c);
+    size_t step = BYTES_YOUNG(cycle->low_held);
+    if (cycle->phase != NV_CYCLE_IDLE && cycle->expected_ns > cycle->spent_ns) {
+        uint64_t slices = (cycle->expected_ns - cycle->spent_ns) / (pause_ns(c) / 2 + 1) + 1;
+        size_t part = cycle->held_goal / (size_t)slices;
+        if (part < BYTES_SLICE)
+            part = BYTES_SLICE;
+        if (part < step)
+            step = part;
+    }
+    cycle->held_alarm = cycle->held + step;
+    /* The heap's own large blocks are looked at in each allocation of an object. */
+    cycle->large_alarm = c->heap->large_bytes + step;
+}
+
+/* Of the promotions for which a cycle is to last, as many are gone as of the bytes. */
+static size_t promotions_for_bytes(const nv_cycle *cycle)
+{
+    if (cycle->held <= cycle->held_start)
+        return 0;
+    return (size_t)((double)(cycle->held - cycle->held_start) / (double)cycle->held_goal *
+                    (double)cycle->goal);
+}
+
+void nv_pace_start(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->held_alarm = 0;
+    cycle->large_alarm = SIZE_MAX;
+    if (neve_mode_has_cycles(c->mode))
+        set_alarm(c);
+}
+
+size_t neve_collector_bytes_left(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (!neve_mode_has_cycles(c->mode))
+        return SIZE_MAX;
+    look_at_bytes(c);
+    return cycle->held_alarm > cycle->held ? cycle->held_alarm - cycle->held : 0;
+}
+
+/* ---- when, and how long ---- */
+
 static bool cycle_is_due(const neve_collector *c)
 {
     const nv_cycle *cycle = &c->cycle;
@@ -118,7 +207,9 @@ static bool cycle_is_due(const neve_collector *c)
         return true;
     if (c->heap->old_objects + BEFORE_RECLAIM(goal_of(c)) >= limit_of(c))
         return true;
-    if (cycle->changes == 0 || cycle->end_ns == 0)
+    if (bytes_ask_for_cycle(cycle))
+        return true;
+    if ((cycle->changes == 0 && !bytes_have_grown(cycle)) || cycle->end_ns == 0)
         return false;
     uint64_t age_ns = nv_os_now_ns() - cycle->end_ns;
     return age_ns > AGE_NS && age_ns > AGE_DUTY * cycle->spent_ns;
@@ -131,10 +222,13 @@ int nv_pace_generation(neve_collector *c, int generation)
     c->gather_limit = most > YOUNG_WHOLE ? most : YOUNG_WHOLE;
     if (cycle->low > c->heap->old_objects || cycle->low == 0)
         cycle->low = c->heap->old_objects;
-    /* The middle generation is verified while it still fits into a pause; and
-     * before a cycle, which begins when nothing is young. */
+    look_at_bytes(c);
+    bool has_grown = cycle->held >= cycle->held_alarm;
+    /* The middle generation is verified while it still fits into a pause; where much
+     * memory has come; and before a cycle, which begins when nothing is young. */
     size_t young = c->thresholds[0] < most / 2 ? c->thresholds[0] : most / 2;
-    return generation >= 1 || cycle->middle + 2 * young > most || cycle_is_due(c) ? 1 : 0;
+    bool is_full = cycle->middle + 2 * young > most;
+    return generation >= 1 || is_full || has_grown || cycle_is_due(c) ? 1 : 0;
 }
 
 static void plan(neve_collector *c, size_t goal)
@@ -146,6 +240,9 @@ static void plan(neve_collector *c, size_t goal)
         goal -= (BEFORE_RECLAIM(goal) - (limit - now)) / 2;
     cycle->goal = goal;
     cycle->expected_ns = expected_ns(cycle, cycle->population);
+    cycle->is_for_bytes = bytes_ask_for_cycle(cycle);
+    cycle->held_start = cycle->held;
+    cycle->held_goal = bytes_to_start(cycle) / 2;
 }
 
 static void learn_candidate_cost(neve_collector *c, uint64_t ns)
@@ -201,20 +298,20 @@ static uint64_t whole_ns(neve_collector *c, size_t promoted)
     uint64_t least_ns = cycle->spent_ns + cycle->spent_ns / 8;
     if (cycle->expected_ns < least_ns)
         cycle->expected_ns = least_ns;
-    /* The last part of the goal is for what was not foreseen. */
-    size_t quarter = cycle->goal / 4;
-    uint64_t ns = due_ns(cycle, cycle->goal - quarter / 2, promoted) + CRAWL_NS + cycle->young_ns;
-    if (ns <= most_ns)
+    /* The last part of the goal is for what was not foreseen: there the pause is filled. */
+    size_t quarter = cycle->goal / 4, early = cycle->goal - quarter / 2;
+    uint64_t ns = due_ns(cycle, early, promoted) + CRAWL_NS + cycle->young_ns;
+    if (ns <= most_ns && cycle->promoted < early)
         return ns;
     ns = due_ns(cycle, cycle->goal, promoted) + cycle->young_ns;
-    if (ns <= most_ns)
+    size_t quarters = cycle->promoted / quarter;
+    if (ns <= most_ns && quarters <= 4)
         return most_ns;
     /* Late: as long as it takes, but at most twice the pause; past the goal four times,
      * eight times with another quarter of it, and so on. */
-    size_t quarters = cycle->promoted / quarter;
-    most_ns <<= quarters < 4 ? 1 : quarters < 16 ? quarters - 2 : 14;
     cycle->stats.late_slices++;
-    return ns < most_ns ? ns : most_ns;
+    most_ns <<= quarters < 4 ? 1 : quarters < 16 ? quarters - 2 : 14;
+    return ns < most_ns && quarters <= 4 ? ns : most_ns;
 }
 
 void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
@@ -226,15 +323,22 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
 
     learn_pace(c, promoted, spent_ns);
 
+    /* The young and middle ones that just died may have held what asked for a cycle. */
+    look_at_bytes(c);
     if (generation == 1 && !c->is_partial && cycle_is_due(c)) {
         size_t goal = goal_of(c);
         nv_cycle_begin(c);
         plan(c, goal);
         cycle->is_wanted = false;
     }
-    if (cycle->phase == NV_CYCLE_IDLE && c->later.items.count == 0)
+    if (cycle->phase == NV_CYCLE_IDLE && c->later.items.count == 0) {
+        set_alarm(c);
         return;
+    }
 
+    size_t for_bytes = promotions_for_bytes(cycle);
+    if (for_bytes > cycle->promoted + promoted)
+        promoted = for_bytes - cycle->promoted;
     uint64_t ns = whole_ns(c, promoted);
     cycle->promoted += promoted;
     /* At least a little, however long the young collection took. */
@@ -242,13 +346,15 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     if (c->is_stressed)
         ns = 0; /* a quantum at a time */
     nv_cycle_run(c, nv_os_now_ns() + ns);
+    set_alarm(c);
 }
 
-bool nv_pace_has_changed(const neve_collector *c)
+bool nv_pace_has_changed(neve_collector *c)
 {
-    const nv_cycle *cycle = &c->cycle;
-    return cycle->changes != 0 || cycle->middle != 0 || cycle->quiet_count != c->counts[0] ||
-           cycle->quiet_old != c->heap->old_objects;
+    nv_cycle *cycle = &c->cycle;
+    look_at_bytes(c);
+    return bytes_have_grown(cycle) || cycle->changes != 0 || cycle->middle != 0 ||
+           cycle->quiet_count != c->counts[0] || cycle->quiet_old != c->heap->old_objects;
 }
 
 void nv_pace_all_collected(neve_collector *c)
@@ -257,6 +363,9 @@ void nv_pace_all_collected(neve_collector *c)
     cycle->low = cycle->reachable = cycle->reachable_before = c->heap->old_objects;
     cycle->changes = cycle->middle = 0;
     cycle->end_ns = nv_os_now_ns();
+    look_at_bytes(c);
+    cycle->low_held = cycle->quiet_held = cycle->held;
+    cycle->futile = 0;
 }
 
 void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
@@ -265,7 +374,13 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
     cycle->end_ns = now_ns;
     cycle->low = cycle->quiet_old = c->heap->old_objects;
     cycle->quiet_count = c->counts[0];
+    look_at_bytes(c);
+    cycle->low_held = cycle->quiet_held = cycle->held;
     size_t dead = cycle->sum.collected;
+    if (dead > 0)
+        cycle->futile = 0;
+    else if (cycle->is_for_bytes && cycle->futile < BYTES_FUTILE)
+        cycle->futile++;
     cycle->reachable_before = cycle->reachable;
     cycle->reachable = cycle->population > dead ? cycle->population - dead : 0;
     /* (Where a child has marked, nothing is learned of what marking takes.) */

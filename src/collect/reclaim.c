@@ -14,6 +14,9 @@
  *   6. clear, and drop the references, in steps: from here on the mutator may
  *      run in between, for nothing leads to the condemned any more
  *
+ * (A large group goes through these steps in group.c, which takes the references of
+ * step 1 later, in slices, where no code of the mutator can run before step 6.)
+ *
  * Since the collector holds a reference on every condemned object, clearing
  * one never frees another: a chain of a million nodes cannot cascade. An
  * object that something still refers to after it was cleared (a tuple, which
@@ -25,6 +28,7 @@
 #include "platform/os.h"
 
 #define BATCH ((size_t)64)
+#define HOLD_BATCH ((size_t)512)
 #define KEPT_PASSES 16
 
 /* Releases the objects on which nothing but the collector holds a reference, and
@@ -73,23 +77,34 @@ void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_ge
     if (c->host->finalize != NULL)
         c->host->finalize(c->ctx, objects, dead, &ran_code);
 
+    size_t still_dead = nv_reclaim_settle(c, objects, dead, to_generation, ran_code);
+    if (still_dead > 0) {
+        NV_ASSERT(queue->items.count == 0);
+        memcpy(queue->items.items, objects, still_dead * sizeof(void *));
+        queue->items.count = queue->held = still_dead;
+    }
+}
+
+size_t nv_reclaim_settle(neve_collector *c, void **objects, size_t n, int to_generation,
+                         bool ran_code)
+{
     /* Where no code ran, what was dead still is. */
     neve_status status = NEVE_OK;
-    size_t still_dead = dead;
+    size_t still_dead = n;
     if (ran_code) {
         uint64_t before = nv_os_now_ns();
         nv_verdict verdict;
         nv_verify_finish(c);
         /* What the code took apart itself dies by its count, and does not count
          * as collected. */
-        dead = release_dropped(c, objects, dead);
-        status = nv_verify(c, objects, dead, 1, true, &verdict);
+        n = release_dropped(c, objects, n);
+        status = nv_verify(c, objects, n, 1, true, &verdict);
         c->current.verify_ns += nv_os_now_ns() - before;
         /* Without memory to verify again nothing may be cleared: all of them go
          * back. The finalizers have run, once; nothing else is lost. */
         still_dead = status == NEVE_OK ? verdict.dead : 0;
     }
-    size_t revived = dead - still_dead;
+    size_t revived = n - still_dead;
     if (status != NEVE_OK)
         c->failed++;
     if ((ran_code || c->host->keeps_weakrefs) && still_dead > 0 && c->host->clear_weakrefs != NULL)
@@ -101,14 +116,26 @@ void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_ge
         nv_promote(c, objects + still_dead, revived, to_generation);
     c->current.resurrected += revived;
     c->current.collected += still_dead;
-    if (still_dead > 0) {
-        NV_ASSERT(queue->items.count == 0);
-        memcpy(queue->items.items, objects, still_dead * sizeof(void *));
-        queue->items.count = still_dead;
-    }
     /* Last, since it may free: the revived can die right here. */
     if (revived > 0)
         c->host->release(c->ctx, objects + still_dead, revived);
+    return still_dead;
+}
+
+/* Takes references on the next batch of a group that was condemned as a whole, of
+ * which none has been cleared: nothing else can free them. Whatever code the host
+ * runs to report them, nothing leads it to them. */
+static void hold_batch(neve_collector *c, nv_queue *queue)
+{
+    void **items = queue->items.items + queue->held;
+    size_t n = queue->items.count - queue->held;
+    if (n > HOLD_BATCH)
+        n = HOLD_BATCH;
+    bool ran_code = false;
+    c->host->retain(c->ctx, items, n);
+    queue->held += n;
+    if (c->host->condemn != NULL)
+        c->host->condemn(c->ctx, items, n, &ran_code);
 }
 
 /* Clears the next batch and releases what is then free of other references. */
@@ -197,6 +224,11 @@ static void release_kept_batch(neve_collector *c, nv_queue *kept)
 bool nv_reclaim_step(neve_collector *c, nv_queue *queue, size_t budget)
 {
     size_t done = 0;
+    for (; queue->held < queue->items.count; done += BATCH) {
+        if (done >= budget)
+            return false;
+        hold_batch(c, queue);
+    }
     for (; queue->at < queue->items.count; done += BATCH) {
         if (done >= budget)
             return false;

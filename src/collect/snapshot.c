@@ -196,8 +196,9 @@ nv_outcome nv_snapshot_step(neve_collector *c)
         nv_snapshot_reap(c, false);
         if (s->child == 0)
             return begin(c);
-        /* The last one was ended, and is not gone yet: two at once are too many. */
-        return NV_SNAPSHOT_FAILED;
+        /* The last one is on its way out, which takes a while where there is much memory:
+         * two at once are too many. */
+        return c->cycle.promoted > c->cycle.goal / 2 ? NV_SNAPSHOT_FAILED : NV_SNAPSHOT_AWAITED;
     }
     if (disown(c)) {
         fail(c, NEVE_SNAPSHOT_FORKED);

@@ -341,6 +341,10 @@ subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
                         flags |= subtract(c, refs, own,
                                           by_hash ? hash_find(&map, *item) : index_find(c, *item),
                                           *item);
+                void *also = edges[i].also;
+                if (also != NULL)
+                    flags |= subtract(c, refs, own,
+                                      by_hash ? hash_find(&map, also) : index_find(c, also), also);
             }
             if (flags != 0) {
                 refs[own - 1] |= flags;
@@ -363,13 +367,17 @@ static inline __attribute__((always_inline)) void rescue_reached(neve_collector 
         memcpy(objects, c->stack.items + c->stack.count, m * sizeof *objects);
         edges_of(c, objects, m, edges);
         for (size_t i = 0; i < m; i++) {
-            if (edges[i].stride == 0)
+            if (edges[i].stride == 0) {
                 traverse_whole(c, objects[i], by_hash ? visit_rescue_hash : visit_rescue_index);
+                continue;
+            }
             void *const *item = edges[i].items;
-            for (size_t k = edges[i].stride == 0 ? 0 : edges[i].count; k > 0;
-                 k--, item += edges[i].stride)
+            for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
                 if (*item != NULL)
                     rescue(c, by_hash ? hash_find(&map, *item) : index_find(c, *item), *item);
+            void *also = edges[i].also;
+            if (also != NULL)
+                rescue(c, by_hash ? hash_find(&map, also) : index_find(c, also), also);
         }
     }
 }
@@ -533,5 +541,6 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
 
 bool neve_collector_is_condemned(const neve_collector *c, const void *object)
 {
-    return c->map_is_live && nv_candidate_number(c, object) != 0;
+    return nv_group_is_condemned(c, object) ||
+           (c->map_is_live && nv_candidate_number(c, object) != 0);
 }

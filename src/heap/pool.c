@@ -267,12 +267,15 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
 }
 #endif
 
-static inline void push_free(neve_heap *heap, nv_pool *pool, void *block)
+static inline __attribute__((always_inline)) void push_free(neve_heap *heap, nv_pool *pool,
+                                                            void *block, bool may_hold)
 {
     void *head = pool->free;
     *(void **)block = head;
     mark_freed(block);
     pool->free = block;
+    if (may_hold && pool->held != NULL)
+        nv_held_release_page(pool, block);
     if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
         free_edge(heap, pool);
 }
@@ -308,11 +311,8 @@ static __attribute__((noinline)) bool free_otherwise(neve_heap *heap, void *bloc
         nv_bits_clear(heap, chunk, block);
     if ((pool->tag & NV_POOL_INHERITED) != 0 && pool->domain == NEVE_DOMAIN_RAW)
         nv_inherited_free_raw(heap, chunk, pool, block);
-    else {
-        push_free(heap, pool, block);
-        if (pool->held != NULL)
-            nv_held_release_page(pool, block);
-    }
+    else
+        push_free(heap, pool, block, true);
     return true;
 }
 
@@ -353,7 +353,7 @@ static inline __attribute__((always_inline)) bool free_here(neve_heap *heap, voi
     if (pool->tag != heap->tag && ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE ||
                                    !bits_clear_here(heap, pool->chunk, block)))
         return false;
-    push_free(heap, pool, block);
+    push_free(heap, pool, block, false);
     return true;
 }
 

@@ -162,6 +162,22 @@ static size_t host_report_uncollectable(void *ctx, void *const *objects, size_t 
     return n;
 }
 
+static size_t host_find_special(void *ctx, void *const *objects, size_t n, void **special,
+                                bool *has_finalizers)
+{
+    (void)ctx;
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++) {
+        const neve_object *object = objects[i];
+        bool is_final =
+            object->type->finalize != NULL && (object->flags & NV_OBJECT_FINALIZED) == 0;
+        *has_finalizers |= is_final;
+        if (is_final || (object->flags & NV_OBJECT_WEAKREFS) != 0)
+            special[found++] = objects[i];
+    }
+    return found;
+}
+
 static const neve_host native_host = {
     .struct_size = sizeof(neve_host),
     .name = "native",
@@ -175,6 +191,7 @@ static const neve_host native_host = {
     .visit_roots = host_visit_roots,
     .promote = host_promote,
     .condemn = host_condemn,
+    .find_special = host_find_special,
     .clear_weakrefs = host_clear_weakrefs,
     .visit_weakrefs = host_visit_weakrefs,
     .finalize = host_finalize,

@@ -408,7 +408,8 @@ static void test_late_by_the_growth_of_the_heap(void **unused)
     end_world(&w);
 }
 
-/* A child that was ended and is not gone yet: no second one beside it. */
+/* A child that was ended and is not gone yet: no second one beside it, for half of the
+ * time that the cycle has. */
 static void test_one_at_a_time(void **unused)
 {
     (void)unused;
@@ -422,10 +423,23 @@ static void test_one_at_a_time(void **unused)
     w.c->snapshot.owner = getpid();
     assert_true(w.c->snapshot.child > 0 && w.c->snapshot.child != child);
     assert_true(quantum(&w)); /* ... and here is one that takes its time to go */
+    w.c->cycle.promoted = w.c->cycle.goal / 2;
+    assert_true(quantum(&w));
+    assert_int_equal(w.c->cycle.phase, NV_CYCLE_SNAPSHOT);
+    assert_null(w.c->snapshot.report);
+    w.c->cycle.promoted++;
+    assert_true(quantum(&w));
     assert_int_equal(w.c->cycle.phase, NV_CYCLE_WHITEN);
     assert_int_equal(cycle_stats(&w).snapshots, 1);
     set_gate(false);
     end_cycle(&w);
+    /* In the next cycle it goes, and one is made. */
+    begin_cycle(&w);
+    assert_int_equal(w.c->cycle.phase, NV_CYCLE_SNAPSHOT);
+    assert_null(w.c->snapshot.report);
+    assert_int_equal(kill(w.c->snapshot.child, SIGKILL), 0);
+    end_cycle(&w);
+    assert_int_equal(cycle_stats(&w).snapshots_taken, 1);
     check_garbage_gone(&w);
     end_world(&w);
 }

@@ -58,7 +58,8 @@ byte fresh;                         /* allocated since the child was made */
 #endif
 #endif
 byte dying;                         /* found dead, while finalizers run; one reference is held */
-byte condemned;                     /* the queue of those to clear; one reference is held */
+byte condemned;                     /* the queue of those to clear */
+byte held;                          /* of the dying and the queue: one reference is held */
 byte kept;                          /* of the queue: cleared, something still refers to them */
 
 #define IDLE 0
@@ -127,7 +128,7 @@ inline check_counts() {
     for (item : 1 .. OBJECTS) {
         other = (known == item) + (unknown == item) + (argument == item);
 #ifndef FAULT_NO_HOLD
-        other = other + IN(condemned | dying, item);
+        other = other + IN(held, item);
 #endif
         for (target : 1 .. OBJECTS) {
             for (edge : 0 .. SLOTS - 1) { other = other + (SLOT(target, edge) == item) }
@@ -470,6 +471,14 @@ inline condemn() {
     condemned = condemned | dead;
 }
 
+/* The collector takes a reference, if `is_one`. */
+inline hold(a, is_one) {
+#ifndef FAULT_NO_HOLD
+    count[a] = count[a] + is_one;
+#endif
+    held = held | (is_one << a)
+}
+
 /* Verifies `candidates` and begins to reclaim the dead. */
 inline verify() {
     check_counts();
@@ -481,17 +490,16 @@ inline verify() {
     old = old & ~dead;
     white = white & ~dead;
     grey = grey & ~dead;
-#ifndef FAULT_NO_HOLD
-    for (item : 1 .. OBJECTS) { count[item] = count[item] + IN(dead, item) }
-#endif
 #if !defined(KEEPS_WEAKREFS) && !defined(FAULT_NO_FIRST_CLEAR)
     clear_weak();
 #endif
     if
     :: (dead & finalizable) != 0 ->
+        for (item : 1 .. OBJECTS) { hold(item, IN(dead, item)) }
         dying = dead;
         phase = FINALIZE
     :: else ->
+        /* No code runs that could free any of them: they are held later. */
 #if defined(KEEPS_WEAKREFS) && !defined(FAULT_NO_SECOND_CLEAR)
         clear_weak();
 #endif
@@ -516,6 +524,7 @@ inline verify_again() {
     holds(witness, weak == 0 || !IN(dead, weak));
 #endif
     dying = 0;
+    held = held & ~other;
     old = old | other;
     for (item : 1 .. OBJECTS) { count[item] = count[item] - IN(other, item) }
 #ifndef FAULT_NO_SECOND_CLEAR
@@ -523,6 +532,19 @@ inline verify_again() {
 #endif
     condemn();
     phase = VERIFY;
+}
+
+/* Holds the first object of the queue that is not held. All are, before any is cleared. */
+inline hold_next() {
+    other = 1;
+    do
+    :: IN(condemned & ~held, other) -> break
+    :: else -> other++
+    od;
+    hold(other, 1);
+#ifdef WITNESS_HELD_LATER
+    holds(witness, known == 0);
+#endif
 }
 
 /* Clears the first object of the queue. */
@@ -533,6 +555,9 @@ inline clear_next() {
     :: else -> other++
     od;
     holds(memory_is_valid, IN(tracked, other));
+#ifdef FAULT_HOLD_ONE_BY_ONE
+    hold(other, !IN(held, other));
+#endif
     item = other;
     clear_slot(other, 0);
 #if SLOTS == 2
@@ -540,11 +565,13 @@ inline clear_next() {
 #endif
 #ifdef FAULT_NO_HOLD
     condemned = condemned & ~BIT(other);
+    held = held & ~BIT(other);
 #else
     if
     :: count[other] > 1 -> kept = kept | BIT(other)
     :: else ->
         condemned = condemned & ~BIT(other);
+        held = held & ~BIT(other);
         release(other)
     fi
 #endif
@@ -572,6 +599,7 @@ inline release_kept() {
             holds(invariant_2, count[other] == 1);
             kept = kept & ~BIT(other);
             condemned = condemned & ~BIT(other);
+            held = held & ~BIT(other);
             release(other)
         :: else
         fi
@@ -598,6 +626,12 @@ inline drop_tables() {
 #endif
     }
 }
+
+#ifdef FAULT_HOLD_ONE_BY_ONE
+#define MAY_CLEAR true
+#else
+#define MAY_CLEAR ((condemned & ~held) == 0)
+#endif
 
 active proctype cycle() {
     do
@@ -843,7 +877,11 @@ active proctype cycle() {
         phase = CLEAR }
 
     /* 6 and 7. */
-    :: d_step { phase == CLEAR && (condemned & ~kept) != 0 ->
+#ifndef FAULT_HOLD_ONE_BY_ONE
+    :: d_step { phase == CLEAR && (condemned & ~held) != 0 ->
+        hold_next() }
+#endif
+    :: d_step { phase == CLEAR && (condemned & ~kept) != 0 && MAY_CLEAR ->
         clear_next() }
     :: d_step { phase == CLEAR && (condemned & ~kept) == 0 ->
         release_kept();

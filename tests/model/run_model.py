@@ -59,6 +59,7 @@ FAULTS = {
     "NO_SECOND_CLEAR": (REVIVE, ["invariant_2"]),
     "NO_SECOND_VERIFY": (REVIVE, ["invariant_2"]),
     "NOT_HIDDEN": (REVIVE, ["invariant_2"]),
+    "HOLD_ONE_BY_ONE": ("OBJECTS=3 SLOTS=1 ALL_SUSPECT", ["invariant_5"]),
     "NO_HOLD": ("OBJECTS=3 SLOTS=1 ALL_SUSPECT", ["invariant_5"]),
 }
 
@@ -70,6 +71,7 @@ WITNESSES = {
     "DOOMED": NOMINATE,
     "REUSED": SNAPSHOT,
     "KEPT": NOMINATE,
+    "HELD_LATER": NOMINATE,
     "REVIVED": REVIVE,
     "WEAK_AGAIN": REVIVE,
 }

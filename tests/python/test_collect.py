@@ -35,6 +35,19 @@ SHAPES = {
     "instance with dict": "n = Node(); n.__dict__['x'] = n; del n",
     "instance dict cycle": "n = Node(); n.d = n.__dict__; del n",
     "slots": "s = Slots(); s.link = s; del s",
+    "slot of a base": "class B:\n    __slots__ = 'a',\nclass D(B):\n    __slots__ = 'b', 'c'\n"
+                      "d = D(); d.a = d; e = D(); e.c = e; e.b = [e]; del d, e",
+    "slots behind a weakref": "class B:\n    __slots__ = 'a', '__weakref__'\n"
+                              "class D(B):\n    __slots__ = 'b',\nd = D(); d.b = d; del d",
+    "slots and dict": "class D:\n    __slots__ = 'a', '__dict__'\n"
+                      "d = D(); d.a = d; e = D(); e.x = e; f = D(); f.__dict__['y'] = f; del d, e, f",
+    "slots of a list": "class L(list):\n    __slots__ = 'a',\n"
+                       "x = L(); x.a = x; y = L(); y.append(y); del x, y",
+    "attributes of a list": "class L(list): pass\nx = L(); x.a = x; y = L(); y.append(y); del x, y",
+    "attributes of a derived class": "class B: pass\nclass D(B): pass\nd = D(); d.a = d; del d",
+    "deleted attributes": "n = Node(); n.a = n; n.b = []; del n.b; n.c = [n]; del n",
+    "attributes of two orders": "a = Node(); b = Node(); a.x = b; a.y = a; b.y = a; b.x = b; del a, b",
+    "instance and its class": "class C: pass\nc = C(); C.c = c; del C, c",
     "ring": "ring(10)",
     "ring of slots": "ring(10, Slots)",
     "big ring": "ring(20000)",

@@ -456,3 +456,69 @@ def test_the_example_of_a_gunicorn_worker(runner):
         print("served")
     """)
     assert result.out == "served\n", result
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+FEW_AND_LARGE = """
+    import collections, gc, sys
+    import neve
+    neve.install("incremental", pause_us=60_000_000)    # no slice ends early
+    MEGABYTE, MARKER = 1 << 20, object()
+    class Ring:
+        __slots__ = ("me", "marker", "payload")
+    def payload(kind):
+        if kind == "bytes":
+            return bytes(MEGABYTE)                      # zeros: the system commits no memory
+        if kind == "bytearray":
+            grown = bytearray(MEGABYTE // 2)
+            grown.extend(bytes(MEGABYTE // 2))
+            return grown
+        return [None] * (MEGABYTE // 8)
+    def outstanding(kind, rings, held):
+        "How many rings there are at most beyond those that are held."
+        gc.collect()
+        unused, most, window = sys.getrefcount(MARKER), 0, collections.deque(maxlen=held)
+        for _ in range(rings):
+            ring = Ring()
+            ring.me, ring.marker, ring.payload = ring, MARKER, payload(kind)
+            window.append(ring)
+            ring = None
+            most = max(most, sys.getrefcount(MARKER) - unused - len(window))
+        return most
+"""
+
+
+def test_bytes_are_bounded(runner):
+    """Few objects that hold much memory: their number would not make a collection due."""
+    result = runner.plain_code(harness.dedented(FEW_AND_LARGE) + harness.dedented("""
+        for kind in ("bytes", "bytearray", "list"):
+            # What dies young waits for 8 megabytes more; what dies old for a cycle.
+            young, old = outstanding(kind, 200, 0), outstanding(kind, 300, 20)
+            assert young <= 20 and old <= 32 + 16 + 16 + 2 * 20, (kind, young, old)
+        assert neve.stats()["collector"]["cycle"]["cycles"] > 0
+        gc.disable()
+        assert outstanding("bytes", 200, 0) == 200
+        gc.enable()
+        neve.uninstall()
+        neve.install("generational")
+        assert outstanding("bytes", 200, 0) >= 100
+    """))
+    assert result.err == "", result
+
+
+def test_temporary_bytes_cost_no_collections(runner):
+    """Memory that is given back at once makes nothing due."""
+    result = runner.plain_code("""
+        import neve
+        neve.install("incremental")
+        def collections(): return sum(g["collections"] for g in neve.stats()["collector"]["generations"])
+        before = collections()
+        for size in range(100_000, 1_000_000, 3000):
+            bytes(size) + b"x"
+            text = bytearray(size)
+            for _ in range(10):
+                text += bytes(1000)
+        assert collections() - before <= 3, collections() - before
+    """)
+    assert result.err == "", result

@@ -18,9 +18,16 @@ PRELUDE = """
     def cycle(): return neve.stats()["collector"]["cycle"]
     def snapshot(): return neve.stats()["collector"]["snapshot"]
     def children():
-        # Of every kind, also those that are not waited for.
+        # Those of snapshots, dead or alive.  Until it has run, it has our name; it has by then.
         with open("/proc/self/task/%d/children" % os.getpid()) as file:
-            return [int(word) for word in file.read().split()]
+            pids = [int(word) for word in file.read().split()]
+        return [pid for pid in pids if name_of(pid) == "neve-snapshot"]
+    def name_of(pid):
+        try:
+            with open("/proc/%d/comm" % pid) as file:
+                return file.read().strip()
+        except FileNotFoundError:
+            return None
     def state(pid):
         try:
             with open("/proc/%d/stat" % pid) as file:

@@ -6,6 +6,7 @@
  *
  *   compat.c             which interpreters are refused; small differences
  *   compat_containers.c  tuples and dicts: untracking, values
+ *   compat_instances.c   instances of classes written in Python
  *   compat_frames.c      frames: what they hold, hiding and showing them
  *   compat_immortal.c    counts that are never written, caches, hidden references
  *   compat_memory.c      stacked allocators, and who shares the GIL
@@ -167,6 +168,14 @@ void nvpy_compat_untrack_dict(PyObject *dict);
  * dicts. */
 bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
 
+/* ---- compat_instances.c ---- */
+
+/* Finds out what the next function has to know; leaves no exception. */
+void nvpy_compat_learn_instances(void);
+/* What the traversal of an instance of a class that is written in Python reports.
+ * False for other objects, and for instances that are not simple enough. */
+bool nvpy_compat_instance_edges(PyObject *object, neve_edges *edges);
+
 /* ---- compat_frames.c ---- */
 
 #if PY_VERSION_HEX >= 0x030e0000
@@ -222,6 +231,21 @@ int nvpy_compat_run_command(const char *source, PyCompilerFlags *flags);
 /* Tells Py_RunMain() that the program died of KeyboardInterrupt, as the runner of
  * `-m` does there. */
 void nvpy_compat_note_unhandled_interrupt(void);
+
+/* Has the attributes of an instance on their way to the cache, where they lie apart
+ * from it. */
+static inline void nvpy_compat_prefetch_attributes(PyObject *object)
+{
+    if (!PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_MANAGED_DICT))
+        return;
+#if PY_VERSION_HEX < 0x030c0000
+    __builtin_prefetch(*_PyObject_ValuesPointer(object));
+#elif PY_VERSION_HEX < 0x030d0000
+    /* A dict, or values one byte before the pointer (gh-95245). Since 3.13 the values
+     * lie in the instance (gh-112075). */
+    __builtin_prefetch(_PyObject_DictOrValuesPointer(object)->values);
+#endif
+}
 
 /* ---- compat_traverse.c ---- */
 

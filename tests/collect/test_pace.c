@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When cycles begin, how long they last, and how much waits meanwhile: objects and bytes.
+ * Nothing is timed: the bounds are asserted where slices may take as long as they have to,
+ * or with what a cycle is allowed that is late.
+ */
+#include "cycle_steps.h"
+
+/* A young generation of a million objects, made without a safe point, is worked off
+ * in parts; garbage in it is found by these, or by the next cycle. */
+static void test_oversized_young_generation(void **unused)
+{
+    (void)unused;
+    journal j;
+    neve_runtime *runtime = new_incremental(&j);
+    neve_collector *c = neve_runtime_collector(runtime);
+    size_t n = is_slow() ? 60000 : 1000000, garbage = 0;
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    neve_collector_set_pause_us(c, 100);
+    for (size_t i = 0; i < n; i++) {
+        pair *p = new_pair(runtime, &pair_type, '\0');
+        p->a = list;
+        list = &p->base;
+        if (i % 100 == 0) {
+            make_garbage_ring(runtime, &pair_type, '\0', '\0');
+            garbage += 2;
+        }
+    }
+    /* A part: what is expected to fit into three quarters of the pause, and what the
+     * last pool has. */
+    size_t parts = 0, candidates = 0, most = 0;
+    bool is_partial = true;
+    while (is_partial) {
+        assert_true((neve_breaker_get(neve_collector_breaker(c)) & NEVE_EVENT_COLLECT) != 0);
+        neve_collection part = due(runtime, 0);
+        if (part.candidates > most)
+            most = part.candidates;
+        candidates += part.candidates;
+        is_partial = part.is_partial;
+        parts++;
+        /* The next part is due after a few more allocations. */
+        for (int i = 0; is_partial && i < 201; i++) {
+            pair *p = new_pair(runtime, &pair_type, '\0');
+            neve_release(runtime, &p->base);
+        }
+        for (int i = 0; is_partial && i < 201; i++) {
+            pair *p = new_pair(runtime, &pair_type, '\0');
+            p->a = list;
+            list = &p->base;
+            n++;
+        }
+    }
+    assert_true(parts > 5 && most <= 100 * 1000 / 4 * 3 + NV_POOL_BYTES / 32);
+    assert_true(candidates >= n);
+    (void)collect(runtime, 1);
+    (void)collect(runtime, 1);
+    begin_cycle(runtime);
+    end_cycle(runtime);
+    assert_true((size_t)j.freed >= garbage);
+    assert_int_equal(live_objects(runtime), n);
+    assert_int_equal(neve_runtime_heap(runtime)->old_objects, n);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+}
+
+/* What pace.c makes of a population and of the thresholds below: how far it may grow
+ * beyond what is reachable, and after so many promotions a cycle ought to have ended. */
+static size_t room_of(size_t reachable)
+{
+    return reachable / 4 > 8192 ? reachable / 4 : 8192;
+}
+static size_t goal_of(size_t old)
+{
+    return old / 9 > 4096 ? old / 9 : 4096;
+}
+
+enum { WINDOW = 4000 }; /* rings that are alive at once */
+
+/* A program of which some objects stay, and `dying` rings for each of them get old and
+ * are let go. Returns the largest excess of the old population over the reachable
+ * one and its room, in promotions that a cycle may last for. */
+static double excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
+                                neve_cycle_stats *stats)
+{
+    enum { YOUNG = 500 * (4 + 2) };
+    static neve_object *window[WINDOW];
+    journal j;
+    neve_runtime *runtime = new_incremental(&j);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_collector_set_pause_us(c, pause_us);
+    static const uint32_t thresholds[NEVE_GENERATIONS] = {500, 4, 4};
+    neve_collector_set_thresholds(c, thresholds);
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    size_t at = 0;
+    double excess = 0, ratio = 0;
+    for (size_t round = 1; round <= rounds; round++) {
+        pair *p = new_pair(runtime, &pair_type, '\0');
+        p->a = list;
+        list = &p->base;
+        for (size_t i = 0; i < dying; i++) {
+            pair *a = new_pair(runtime, &pair_type, '\0');
+            pair *b = new_pair(runtime, &pair_type, '\0');
+            a->a = &b->base;
+            b->a = neve_retain(&a->base);
+            neve_release(runtime, window[at % WINDOW]);
+            window[at++ % WINDOW] = &a->base;
+        }
+        neve_poll(c, neve_collector_breaker(c));
+        size_t reachable = round + 2 * (at < WINDOW ? at : WINDOW);
+        size_t old = neve_runtime_heap(runtime)->old_objects;
+        size_t bound = reachable + room_of(reachable) + YOUNG;
+        if (old > bound && (double)(old - bound) / (double)goal_of(reachable) > excess)
+            excess = (double)(old - bound) / (double)goal_of(reachable);
+        if (room_of(reachable) > 8192 && (double)old / (double)reachable > ratio)
+            ratio = (double)old / (double)reachable;
+    }
+    *stats = cycle_stats(runtime);
+    print_message(
+        "pause %u us, %zu dying: at most %.2f of the reachable, %.2f goals over the bound; "
+        "%llu of %llu slices late\n",
+        pause_us, dying, ratio, excess, (unsigned long long)stats->late_slices,
+        (unsigned long long)stats->slices);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    for (size_t i = 0; i < WINDOW; i++) {
+        neve_release(runtime, window[i]);
+        window[i] = NULL;
+    }
+    (void)collect(runtime, 2);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+    return excess;
+}
+
+/* Slices that may take as long as they have to keep the bound; on a loaded machine they
+ * get less of the time, and a cycle may last for two goals. Where the pause is to be
+ * shorter than any slice, they are late, and said to be; they double with each quarter
+ * of the goal, up to 2^14 times the pause: by then the cycle has ended. */
+static void test_population_is_bounded(void **unused)
+{
+    (void)unused;
+    size_t rounds = is_slow() ? 16000 : 60000;
+    for (size_t dying = 1; dying <= 4; dying += 3) {
+        neve_cycle_stats stats;
+        assert_true(excess_over_bound(rounds, dying, 60000000, &stats) <= 1);
+        assert_int_equal(stats.late_slices, 0);
+        size_t garbage = 2 * (rounds * dying - WINDOW);
+        assert_true(stats.cycles > 0 && stats.collected > garbage / 4);
+        assert_true(excess_over_bound(rounds, dying, 1, &stats) <= 2 * 5);
+        assert_true(stats.late_slices > 0 && stats.late_slices <= stats.slices);
+        assert_true(stats.cycles > 0 && stats.collected > 0);
+    }
+}
+
+/* Without cycles in its data a program pays for few: their number grows with the
+ * logarithm of the objects created, once that is what decides. */
+static void test_number_of_cycles(void **unused)
+{
+    (void)unused;
+    size_t n = is_slow() ? 30000 : 150000;
+    neve_cycle_stats once, twice;
+    (void)excess_over_bound(n, 0, 500, &once);
+    (void)excess_over_bound(2 * n, 0, 500, &twice);
+    assert_true(once.cycles > 0);
+    assert_int_equal(twice.collected, 0);
+    /* From the beginning of one cycle to the next the population grows by its room less
+     * a goal, at the least by an eighth. */
+    assert_true(once.cycles <= 1 + 4 * 8192 / (8192 - 4096) + 12);
+    assert_true(twice.cycles <= once.cycles + 7);
+}
+
+/* Rings of one object each that are few and large. Returns how many bytes of large
+ * blocks there were at most, of which `held` rings were reachable. */
+#define LARGE_BYTES ((size_t)256 << 10)
+static size_t most_bytes_held(size_t rings, size_t held, neve_cycle_stats *stats)
+{
+    enum { MOST_HELD = 40 };
+    static bag *window[MOST_HELD];
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_collector_set_pause_us(c, 60000000); /* so that no slice ends early */
+    size_t most = 0;
+    assert_true(held <= MOST_HELD);
+    for (size_t i = 0; i < rings; i++) {
+        bag *b = new_bag(runtime, LARGE_BYTES / sizeof(neve_object *));
+        bag_put(b, neve_retain(&b->var.base));
+        if (held == 0) {
+            neve_release(runtime, &b->var.base);
+        } else {
+            if (window[i % held] != NULL)
+                neve_release(runtime, &window[i % held]->var.base);
+            window[i % held] = b;
+        }
+        size_t bytes = neve_runtime_heap(runtime)->large_bytes;
+        most = bytes > most ? bytes : most;
+        neve_poll(c, neve_collector_breaker(c));
+    }
+    *stats = cycle_stats(runtime);
+    for (size_t i = 0; i < held; i++) {
+        neve_release(runtime, &window[i]->var.base);
+        window[i] = NULL;
+    }
+    (void)collect(runtime, 2);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+    print_message("%zu rings of %zu kB, %zu held: at most %zu MB, %llu cycles\n", rings,
+                  LARGE_BYTES >> 10, held, most >> 20, (unsigned long long)stats->cycles);
+    return most;
+}
+
+/* So few objects would never make a collection due. */
+static void test_bytes_are_bounded(void **unused)
+{
+    (void)unused;
+    const size_t megabyte = (size_t)1 << 20, rings = 1000;
+    neve_cycle_stats stats;
+    /* What dies young waits for a quarter of the least growth that a cycle is worth. */
+    assert_true(most_bytes_held(rings, 0, &stats) <= (8 + 1) * megabyte);
+    /* What dies old: for that growth, half of it again until the cycle ends, and what was
+     * promoted during the last one; and a young and a middle set. */
+    assert_true(most_bytes_held(rings, 40, &stats) <=
+                40 * LARGE_BYTES + (32 + 16 + 16 + 2 * 8) * megabyte);
+    assert_true(stats.cycles > 0 && stats.collected > 0);
+}
+
+/* An idle step looks for garbage also where no object was made, if much memory was. */
+static void test_bytes_make_a_step_worthwhile(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    while (neve_step(c, 1000000, NULL))
+        continue;
+    uint64_t before = cycle_stats(runtime).cycles;
+    assert_false(neve_step(c, 1000000, NULL));
+    neve_heap *heap = neve_runtime_heap(runtime);
+    void *block = neve_heap_alloc(heap, NEVE_DOMAIN_RAW, (size_t)9 << 20);
+    assert_non_null(block);
+    while (neve_step(c, 1000000, NULL))
+        continue;
+    assert_int_equal(cycle_stats(runtime).cycles, before + 1);
+    assert_false(neve_step(c, 1000000, NULL));
+    neve_heap_free(heap, block);
+    neve_runtime_destroy(runtime);
+}
+
+/* What dies by its count before it gets old makes no cycle begin. */
+static void test_temporary_objects(void **unused)
+{
+    (void)unused;
+    journal j;
+    neve_runtime *runtime = new_incremental(&j);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_object *kept[300] = {NULL};
+    for (size_t i = 0; i < 200000; i++) {
+        neve_release(runtime, kept[i % 300]);
+        kept[i % 300] = &new_pair(runtime, &pair_type, '\0')->base;
+        neve_poll(c, neve_collector_breaker(c));
+    }
+    assert_int_equal(cycle_stats(runtime).cycles, 0);
+    assert_int_equal(cycle_stats(runtime).slices, 0);
+    for (size_t i = 0; i < 300; i++)
+        neve_release(runtime, kept[i]);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_oversized_young_generation),
+        cmocka_unit_test(test_population_is_bounded),
+        cmocka_unit_test(test_number_of_cycles),
+        cmocka_unit_test(test_bytes_are_bounded),
+        cmocka_unit_test(test_bytes_make_a_step_worthwhile),
+        cmocka_unit_test(test_temporary_objects),
+    };
+    setenv("NEVE_GC_STRESS", "0", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
