@@ -458,7 +458,8 @@ int nv_pace_generation(neve_collector *c, int generation);
 void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
 /* `n` objects went to the next generation, or, where c->is_partial, to the old one. */
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
-void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns);
+/* The cycle found `dead` objects. */
+void nv_pace_cycle_ended(neve_collector *c, uint64_t dead, uint64_t now_ns);
 /* Whether there can be garbage that the last cycle did not see. */
 bool nv_pace_has_changed(neve_collector *c);
 /* A full collection has verified everything. */

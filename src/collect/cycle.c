@@ -390,8 +390,8 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     c->current.collected += before.collected;
     c->current.uncollectable += before.uncollectable;
     if (was_running && cycle->phase == NV_CYCLE_IDLE && cycle->stats.abandoned == abandoned) {
+        nv_pace_cycle_ended(c, cycle->sum.collected, now_ns);
         add_up(c);
-        nv_pace_cycle_ended(c, now_ns);
     } else if (was_running && cycle->phase == NV_CYCLE_IDLE) {
         add_sum(c); /* this slice abandoned it */
     }

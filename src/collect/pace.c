@@ -370,7 +370,7 @@ void nv_pace_all_collected(neve_collector *c)
     cycle->futile = 0;
 }
 
-void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
+void nv_pace_cycle_ended(neve_collector *c, uint64_t dead, uint64_t now_ns)
 {
     nv_cycle *cycle = &c->cycle;
     cycle->end_ns = now_ns;
@@ -378,13 +378,12 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t now_ns)
     cycle->quiet_count = c->counts[0];
     look_at_bytes(c);
     cycle->low_held = cycle->quiet_held = cycle->held;
-    size_t dead = cycle->sum.collected;
     if (dead > 0)
         cycle->futile = 0;
     else if (cycle->is_for_bytes && cycle->futile < BYTES_FUTILE)
         cycle->futile++;
     cycle->reachable_before = cycle->reachable;
-    cycle->reachable = cycle->population > dead ? cycle->population - dead : 0;
+    cycle->reachable = cycle->population > dead ? cycle->population - (size_t)dead : 0;
     /* (Where a child has marked, nothing is learned of what marking takes.) */
     if (cycle->population > GATHER_MIN && cycle->spent_ns > 0 && !cycle->is_snapshot)
         cycle->ns_per_object = cycle->spent_ns * 16 / cycle->population;
