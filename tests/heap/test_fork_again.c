@@ -390,6 +390,8 @@ static void threads_fork(void **state)
     static forker forkers[4];
     if (runs_under_valgrind())
         SKIP_BECAUSE("it takes what the C library holds for threads as lost in a child");
+    if (IS_SANITIZED)
+        SKIP_BECAUSE("a sanitizer's own malloc may be locked in the child of a thread");
     memset(forkers, 0, sizeof forkers);
     for (size_t i = 0; i < 4; i++) {
         forkers[i].seed = i + 1;
