@@ -49,7 +49,7 @@ static uint64_t *held_alloc(neve_heap *heap, const nv_pool *pool)
     size_t words = (size_t)1 << size_class;
     uint64_t *bits = heap->held_unused[size_class];
     if (bits != NULL) {
-        memcpy(&heap->held_unused[size_class], bits, sizeof bits);
+        heap->held_unused[size_class] = (uint64_t *)(uintptr_t)bits[0]; /* the link */
         memset(bits, 0, words * sizeof *bits);
         return bits;
     }
@@ -72,7 +72,7 @@ void nv_held_drop(neve_heap *heap, nv_pool *pool)
     if (pool->held == NULL)
         return;
     unsigned size_class = held_size_class(pool);
-    memcpy(pool->held, &heap->held_unused[size_class], sizeof pool->held);
+    pool->held[0] = (uintptr_t)heap->held_unused[size_class];
     heap->held_unused[size_class] = pool->held;
     pool->held = NULL;
 }
