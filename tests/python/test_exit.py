@@ -125,7 +125,9 @@ def test_signals_from_outside(runner, kind, signal_number, is_handled):
     for words in ([], ["-m", "neve"]):
         process = subprocess.Popen([harness.PYTHON, *words, *program], cwd=runner.folder, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   env=harness.environment())
+                                   env=harness.environment(),
+                                   # What a shell in the background ignores, so would the program.
+                                   preexec_fn=lambda: signal.signal(signal_number, signal.SIG_DFL))
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.2)  # so that it sleeps by now
         process.send_signal(signal_number)
