@@ -22,8 +22,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -37,10 +41,15 @@ static struct {
     uint64_t slices;      /* that ran because the timer asked for them */
     PyInterpreterState *interp;
     pthread_t thread;
+    long thread_id; /* the system's, once the thread has run */
 
     pthread_mutex_t lock; /* guards is_ending; never held while anything else is waited for */
     pthread_cond_t wake;
     bool is_ending;
+
+    /* Held while the thread is in the interpreter's queue, and during any fork: the
+     * child would find the lock of the queue taken by a thread that it does not have. */
+    pthread_mutex_t asking;
 
     bool is_outstanding; /* a request waits in the interpreter's queue; atomic */
     uint64_t seen;       /* nvpy.slices when somebody looked last; atomic */
@@ -65,6 +74,14 @@ static int on_request(void *unused)
     return 0;
 }
 
+static bool ask(void)
+{
+    pthread_mutex_lock(&timer.asking);
+    int error = nvpy_compat_ask_main_thread(timer.interp, on_request);
+    pthread_mutex_unlock(&timer.asking);
+    return error == 0;
+}
+
 static void tick(void)
 {
     uint64_t slices = __atomic_load_n(&nvpy.slices, __ATOMIC_ACQUIRE);
@@ -72,7 +89,7 @@ static void tick(void)
         return;
     if (__atomic_exchange_n(&timer.is_outstanding, true, __ATOMIC_ACQ_REL))
         nvpy_compat_remind_main_thread(timer.interp);
-    else if (nvpy_compat_ask_main_thread(timer.interp, on_request) != 0)
+    else if (!ask())
         /* The queue is full: at the next tick. */
         __atomic_store_n(&timer.is_outstanding, false, __ATOMIC_RELEASE);
 }
@@ -81,6 +98,9 @@ static void *run(void *argument)
 {
     const uint32_t interval_ms = (uint32_t)(uintptr_t)argument;
     pthread_mutex_lock(&timer.lock);
+#ifdef __linux__
+    timer.thread_id = syscall(SYS_gettid);
+#endif
     while (!timer.is_ending) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
@@ -114,7 +134,9 @@ static int init_locks(void)
     if (error == 0)
         error = pthread_cond_init(&timer.wake, &attributes);
     pthread_condattr_destroy(&attributes);
-    return error != 0 ? error : pthread_mutex_init(&timer.lock, NULL);
+    if (error == 0)
+        error = pthread_mutex_init(&timer.lock, NULL);
+    return error != 0 ? error : pthread_mutex_init(&timer.asking, NULL);
 }
 
 /* Returns an errno. All signals are blocked in the thread: the program's
@@ -149,6 +171,19 @@ static int start_thread(void)
     return error;
 }
 
+/* The system counts a thread for some microseconds more after it was joined, and
+ * os.fork() warns of processes that have others, from 3.12 on. */
+static void await_unlisted(void)
+{
+#ifdef __linux__
+    for (int i = 0; i < 10000 && timer.thread_id != 0 &&
+                    syscall(SYS_tgkill, (long)getpid(), timer.thread_id, 0) == 0;
+         i++)
+        sched_yield();
+    timer.thread_id = 0;
+#endif
+}
+
 static void stop_thread(void)
 {
     if (!timer.is_running)
@@ -159,6 +194,7 @@ static void stop_thread(void)
     pthread_mutex_unlock(&timer.lock);
     pthread_join(timer.thread, NULL);
     timer.is_running = false;
+    await_unlisted();
 }
 
 /* Starts the thread if one is wanted; if there can be none, says so once. */
@@ -203,6 +239,16 @@ static PyObject *after_fork(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static void before_any_fork(void)
+{
+    pthread_mutex_lock(&timer.asking);
+}
+
+static void after_any_fork_parent(void)
+{
+    pthread_mutex_unlock(&timer.asking);
+}
+
 /* In the child of any fork; after os.fork() there was no thread. Only plain
  * memory may be touched here. */
 static void after_any_fork_child(void)
@@ -238,7 +284,7 @@ static bool prepare(void)
         return true;
     int error = init_locks();
     if (error == 0)
-        error = pthread_atfork(NULL, NULL, after_any_fork_child);
+        error = pthread_atfork(before_any_fork, after_any_fork_parent, after_any_fork_child);
     if (error != 0) {
         errno = error;
         PyErr_SetFromErrno(PyExc_OSError);

@@ -113,9 +113,11 @@ class Side:
         return SECONDS.sub("N s", STAMP.sub("DATE", text))
 
     def without_pids(self, text):
-        """A text in which every process id that the notes know is PID."""
+        """A text in which every process id that the notes know is PID, but not in lists: there a
+        result may happen to be the same number."""
         pids = sorted({str(note["pid"]) for note in self.notes()}, key=len, reverse=True)
-        return re.sub(rf"\b(?:{'|'.join(pids)})\b", "PID", text) if pids else text
+        known = rf"(?<!\d, )\b(?:{'|'.join(pids)})\b(?!, \d)"
+        return re.sub(known, "PID", text) if pids else text
 
     def notes(self):
         """All notes so far."""

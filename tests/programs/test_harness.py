@@ -104,4 +104,6 @@ def test_what_is_normalised(tmp_path):
     assert side.normalised(text) == ("FOLDER/file <object at 0xADDRESS> [DATE] took N s, N s, "
                                      "42 and 2.5")
     side.notes_file.write_text(f'{{"role": "x", "pid": {os.getpid()}, "neve": false}}\n')
-    assert side.without_pids(f"pid {os.getpid()}, 1{os.getpid()}") == f"pid PID, 1{os.getpid()}"
+    pid = os.getpid()
+    assert side.without_pids(f"[{pid}] pid {pid}; 1{pid}") == f"[PID] pid PID; 1{pid}"
+    assert side.without_pids(f"[1, {pid}], [{pid}, 1]") == f"[1, {pid}], [{pid}, 1]"

@@ -26,13 +26,13 @@ PRELUDE = """
         try:
             with open("/proc/%d/comm" % pid) as file:
                 return file.read().strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError): # the second: between the two calls
             return None
     def state(pid):
         try:
             with open("/proc/%d/stat" % pid) as file:
                 return file.read().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError): # the second: between the two calls
             return None
     def begin(stops=False):
         # A cycle begins with a snapshot; the child's pid.  One that has been too fast to be
@@ -99,11 +99,11 @@ def test_garbage_is_found(runner):
 def test_automatic_collections_make_snapshots(runner):
     runner.plain_code(program("""
         gc.enable()
-        generations = []
+        generations, grown = [], []
         gc.callbacks.append(lambda phase, info: generations.append(info["generation"]))
         for turn in range(2000):
             nodes = [Node() for _ in range(200)]
-            more = [[i] for i in range(1000)]
+            grown.append([[i] for i in range(1000)])
             # A child that shares its core with others has time to come to its end.
             while any(state(pid) not in ("Z", None) for pid in children()):
                 time.sleep(0.001)
