@@ -19,8 +19,9 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
                   interpreter that is found
     pytest-incremental, cpython-incremental
                   the same two in the incremental mode, the second for what has to do with the
-                  collector; with --only, so are pytest-debug-incremental and versions-incremental,
-                  and pytest-snapshot, versions-snapshot and cpython-snapshot in the snapshot mode
+                  collector (without --only: on the oldest and the newest interpreter); with
+                  --only, so are pytest-debug-incremental and versions-incremental, and
+                  pytest-snapshot, versions-snapshot and cpython-snapshot in the snapshot mode
     cli           tests/cli: the program neve
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
@@ -334,6 +335,8 @@ def cpython_stage(stage, args):
     tally = Tally()
     found, lines = interpreters(args)
     args.untested.update(dict.fromkeys(lines))
+    if mode_of(stage) and not args.only:
+        found = found[:1] + found[1:][-1:]  # the oldest and the newest
     for one in found:
         if "testsuite" in one["lacks"]:
             args.untested[f"CPython {one['version']} has no test suite"] = None
