@@ -181,6 +181,7 @@ static void count_references(neve_collector *c, void *const *objects, size_t n)
         void *const *item = edges[i].items;
         for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
             references += is_member(heap, group, *item); /* (NULL lies in no chunk) */
+        references += is_member(heap, group, edges[i].also);
     }
     group->references += references;
 }

@@ -88,6 +88,19 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
     *cursor = (*cursor + 1) % 2;
 }
 
+/* Of some nodes: a slot as an array, and the other one beside it. */
+static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges)
+{
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        const node *from = objects[i];
+        if ((uintptr_t)from / sizeof *from % 2 != 0)
+            edges[i] = (neve_edges){(void *const *)&from->slots[1], 1, 1, from->slots[0]};
+        else
+            edges[i].stride = 0;
+    }
+}
+
 static void host_retain(void *ctx, void *const *objects, size_t n)
 {
     (void)ctx;
@@ -225,6 +238,7 @@ static const neve_host things = {
     .name = "nodes",
     .read_counts = host_read_counts,
     .traverse = host_traverse,
+    .edges = host_edges,
     .retain = host_retain,
     .release = host_release,
     .clear = host_clear,
