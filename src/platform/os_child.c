@@ -17,6 +17,11 @@
 
 #include <unistd.h>
 
+int nv_os_process(void)
+{
+    return (int)getpid();
+}
+
 #ifdef __linux__
 
 #include <errno.h>
@@ -26,11 +31,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-
-int nv_os_process(void)
-{
-    return (int)getpid();
-}
 
 /* Only in the child: whose child it is. */
 static pid_t parent;
@@ -123,11 +123,6 @@ void nv_os_child_end(int child, bool waits)
 }
 
 #else
-
-int nv_os_process(void)
-{
-    return (int)getpid();
-}
 
 int nv_os_child_begin(void (*run)(void *arg), void *arg, unsigned limit_s, const char *name)
 {
