@@ -30,8 +30,15 @@ Every cmocka case, check of the model, pytest case, fuzz target and file of CPyt
 interpreters are those of tools/find_pythons.py; a version that Neve supports and that is not found
 is named before the last lines, and is no failure.  A program that crashes, times
 out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
-does a stage that cannot be built.  Exit status: 0 all passed, 1 something failed or nothing ran,
-2 the command line is wrong.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
+does a stage that cannot be built.
+
+Of the stages that run pytest, up to RERUN_LIMIT failed cases a run are run once more, alone: these
+tests start programs, threads and servers, and a loaded machine can starve one of them.  A case that
+passes then is counted as passed, and is named with FLAKY before the last lines, its first output
+above; it is a defect of the test or of Neve, to be looked into.  More failures than that are not
+run again, nor are C tests and the sanitizers' findings.
+
+Exit status: 0 all passed, 1 something failed or nothing ran, 2 the command line is wrong.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
 (c-stress, c-tsan, c-valgrind) and may shrink their sizes then.
 """
 
@@ -80,6 +87,8 @@ FUZZ_SECONDS = 30
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
             "--errors-for-leak-kinds=definite,possible", "--show-leak-kinds=definite,possible"]
 
+RERUN_LIMIT = 3         # failed cases of one run of pytest that are run once more
+
 OUTPUT_LIMIT = 20000    # characters of a failing program that are printed
 
 
@@ -90,11 +99,18 @@ class Tally:
         self.passed = 0
         self.skipped = 0
         self.failures = []      # (name, why)
+        self.flaky = []         # names of what passed when it was run once more
 
     def add(self, other):
         self.passed += other.passed
         self.skipped += other.skipped
         self.failures += other.failures
+        self.flaky += other.flaky
+
+    def prefix(self, text):
+        """Put `text` before every name."""
+        self.failures = [(text + name, why) for name, why in self.failures]
+        self.flaky = [text + name for name in self.flaky]
 
 
 def clean_environment(extra):
@@ -221,29 +237,49 @@ def c_stage(stage, args):
     return tally
 
 
-def pytest_run(stage, python, folder, env, timeout_s=PYTEST_TIMEOUT_S):
-    """Run pytest over one folder and count the cases in its report."""
-    tally = Tally()
-    LOGS.mkdir(parents=True, exist_ok=True)
-    report = LOGS / f"{stage}.xml"
-    report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
-               f"--junitxml={report}", folder]
-    status, output = run(command, env, timeout_s)
+def read_junit(report):
+    """The cases of a report of pytest: (set of those that passed, of those that failed, number of
+    those that were skipped)."""
+    passed, failed, skipped = set(), set(), 0
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             name = f"{case.get('classname')}.{case.get('name')}"
             if case.find("failure") is not None or case.find("error") is not None:
-                tally.failures.append((name, "failed"))
+                failed.add(name)
             elif case.find("skipped") is not None:
-                tally.skipped += 1
+                skipped += 1
             else:
-                tally.passed += 1
-    if status != 0 and not tally.failures:
+                passed.add(name)
+    return passed - failed, failed, skipped
+
+
+def pytest_run(stage, python, folder, env, timeout_s=PYTEST_TIMEOUT_S):
+    """Run pytest over one folder, few failures once more, and count the cases in its report."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    report, again = LOGS / f"{stage}.xml", LOGS / f"{stage}-again.xml"
+    cache = LOGS / f"{stage}-cache"
+    report.unlink(missing_ok=True)
+    again.unlink(missing_ok=True)
+    shutil.rmtree(cache, ignore_errors=True)
+    command = [python, "-m", "pytest", "-q", "--tb=short", "-o", f"cache_dir={cache}", folder]
+    status, output = run([*command, f"--junitxml={report}"], env, timeout_s)
+    passed, failed, skipped = read_junit(report)
+    tally = Tally()
+    tally.skipped = skipped
+    if failed or status != 0:
+        show(f"{stage}: {how_it_ended(status, timeout_s)}", output)
+    # Status 1: every case ran to its end.
+    if status == 1 and 0 < len(failed) <= RERUN_LIMIT:
+        status_again, output = run([*command, "--last-failed", "--last-failed-no-failures=none",
+                                    f"--junitxml={again}"], env, timeout_s)
+        tally.flaky = sorted(read_junit(again)[0] & failed)
+        failed -= set(tally.flaky)
+        show(f"{stage}: once more: {how_it_ended(status_again, timeout_s)}", output)
+    tally.passed = len(passed) + len(tally.flaky)
+    tally.failures = [(name, "failed") for name in sorted(failed)]
+    if not report.exists() or (status != 0 and not tally.failures and not tally.flaky):
         why = "found no tests" if status == 5 else how_it_ended(status, timeout_s)
         tally.failures.append((f"pytest {folder}", why))
-    if tally.failures:
-        show(f"{stage}: {how_it_ended(status, timeout_s)}", output)
     return tally
 
 
@@ -320,7 +356,7 @@ def versions_stage(stage, args):
             except build.BuildError as error:
                 result = Tally()
                 result.failures.append(("building", str(error)))
-            result.failures = [(f"{one['minor']}: {name}", why) for name, why in result.failures]
+            result.prefix(f"{one['minor']}: ")
             print(f"{stage}: CPython {one['version']}, {one['path']}: {result.passed} passed, "
                   f"{len(result.failures)} failed, {result.skipped} skipped", flush=True)
             tally.add(result)
@@ -522,11 +558,13 @@ def main():
         skipped = f", {tally.skipped} skipped" if tally.skipped else ""
         print(f"{stage:24} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
               f"  ({time.monotonic() - start:.1f} s)", flush=True)
-        tally.failures = [(f"{stage}: {name}", why) for name, why in tally.failures]
+        tally.prefix(f"{stage}: ")
         total.add(tally)
 
     for line in args.untested:
         print(f"NOT TESTED {line}")
+    for name in total.flaky:
+        print(f"FLAKY {name}: failed, and passed when it was run once more")
     for name, why in total.failures:
         print(f"FAILED {name}: {why}")
     print(f"{total.passed} passed, {len(total.failures)} failed")
