@@ -12,25 +12,29 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     c-valgrind    C tests, valgrind memcheck
     model         the model of the incremental cycle, checked by spin (docs/model.md)
     fuzz          libFuzzer targets, a bounded number of runs each
-    pytest        tests/python on the release build
     pytest-debug  tests/python on an extension with NEVE_DEBUG=3
+    pytest        tests/python on the release build
+    pytest-incremental
+                  the same in the incremental mode
     versions      tests/python on the release build, for every other interpreter that is found
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
-    pytest-incremental, cpython-incremental
-                  the same two in the incremental mode, the second for what has to do with the
-                  collector (without --only: on the oldest and the newest interpreter); with
-                  --only, so are pytest-debug-incremental and versions-incremental, and
-                  pytest-snapshot, versions-snapshot and cpython-snapshot in the snapshot mode
+    cpython-incremental
+                  the same in the incremental mode, for what has to do with the collector (without
+                  --only: on the oldest and the newest interpreter)
+    pytest-debug-incremental, versions-incremental, pytest-snapshot, versions-snapshot,
+    cpython-snapshot
+                  likewise in the other modes, with --only
     cli           tests/cli: the program neve
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
-Every cmocka case, check of the model, pytest case, fuzz target and file of CPython's tests counts as one test.  The
-interpreters are those of tools/find_pythons.py; a version that Neve supports and that is not found
-is named before the last lines, and is no failure.  A program that crashes, times
+Every cmocka case, check of the model, pytest case, fuzz target and file of CPython's tests counts
+as one test.  The interpreters are those of tools/find_pythons.py; a version that Neve supports and
+that is not found is named before the last lines, and is no failure.  A program that crashes, times
 out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
-does a stage that cannot be built.
+does a stage that cannot be built.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
+(c-stress, c-tsan, c-valgrind) and may shrink their sizes then.
 
 Of the stages that run pytest, up to RERUN_LIMIT failed cases a run are run once more, alone: these
 tests start programs, threads and servers, and a loaded machine can starve one of them.  A case that
@@ -38,8 +42,7 @@ passes then is counted as passed, and is named with FLAKY before the last lines,
 above; it is a defect of the test or of Neve, to be looked into.  More failures than that are not
 run again, nor are C tests and the sanitizers' findings.
 
-Exit status: 0 all passed, 1 something failed or nothing ran, 2 the command line is wrong.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
-(c-stress, c-tsan, c-valgrind) and may shrink their sizes then.
+Exit status: 0 all passed, 1 something failed or nothing ran, 2 the command line is wrong.
 """
 
 import argparse
@@ -156,9 +159,9 @@ def show(name, output):
     if len(output) > OUTPUT_LIMIT:
         half = OUTPUT_LIMIT // 2
         output = output[:half] + "\n[...]\n" + output[-half:]
-    print(f"---- {name}")
-    for line in output.rstrip().splitlines():
-        print("    " + line)
+    lines = [f"---- {name}", *("    " + line for line in output.rstrip().splitlines())]
+    # In one piece: stages may run side by side.
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
@@ -334,6 +337,16 @@ def interpreters(args):
     return [chosen[minor] for minor in supported if minor in chosen], lines
 
 
+def build_packages(stages, args):
+    """Build what these stages of tests/python run on: two builds in one folder at once would harm
+    each other.  A stage says itself what cannot be built."""
+    for is_debug in sorted({stage.startswith("pytest-debug") for stage in stages}):
+        try:
+            build.package(args.python, is_debug, args.werror)
+        except build.BuildError:
+            pass
+
+
 def versions_stage(stage, args):
     """tests/python for the interpreters beside --python, each with a package of its own."""
     tally = Tally()
@@ -487,11 +500,11 @@ STAGES = {
     "c-valgrind": c_stage,
     "model": model_stage,
     "fuzz": fuzz_stage,
-    "pytest": pytest_stage,
     "pytest-debug": pytest_stage,
+    "pytest": pytest_stage,
+    "pytest-incremental": pytest_stage,
     "versions": versions_stage,
     "cpython": cpython_stage,
-    "pytest-incremental": pytest_stage,
     "pytest-debug-incremental": pytest_stage,
     "versions-incremental": versions_stage,
     "cpython-incremental": cpython_stage,
@@ -504,6 +517,9 @@ STAGES = {
     "layers": check_stage,
 }
 CHECKS = ["style", "layers"]
+# Each of these is one process at a time: as many of them as --jobs says run side by side, the
+# longest first.
+SIDE_BY_SIDE = ["pytest-debug", "pytest", "pytest-incremental"]
 # With --only: what they would find, the stages that have one of their two conditions mostly do;
 # the snapshot mode differs from the incremental one in the marking alone, and has its own tests.
 LONG = ["pytest-debug-incremental", "versions-incremental", "pytest-snapshot", "versions-snapshot",
@@ -526,6 +542,23 @@ def stage_names(text):
     return names
 
 
+def run_stage(stage, args):
+    """Run a stage and print its line; its Tally, with the stage before every name."""
+    start = time.monotonic()
+    try:
+        tally = STAGES[stage](stage, args)
+    except build.BuildError as error:
+        tally = Tally()
+        tally.failures.append((stage, str(error)))
+    if tally.passed + tally.skipped + len(tally.failures) == 0:
+        tally.failures.append((stage, "found nothing to run"))
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    print(f"{stage:24} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
+          f"  ({time.monotonic() - start:.1f} s)", flush=True)
+    tally.prefix(f"{stage}: ")
+    return tally
+
+
 def main():
     parser = Parser(prog="run_tests.py", description=__doc__, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -536,7 +569,7 @@ def main():
     parser.add_argument("--python", default=build.DEFAULT_PYTHON, help="interpreter under test")
     parser.add_argument("--werror", action="store_true", help="compiler warnings are errors")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="C test programs that run at once")
+                        help="test programs that run at once")
     args = parser.parse_args()
     args.untested = {}      # lines, each once, in order
     if args.jobs < 1:
@@ -546,20 +579,15 @@ def main():
     chosen = [stage for stage in STAGES if stage in chosen and stage not in args.skip]
 
     total = Tally()
+    beside = [stage for stage in chosen if stage in SIDE_BY_SIDE]
     for stage in chosen:
-        start = time.monotonic()
-        try:
-            tally = STAGES[stage](stage, args)
-        except build.BuildError as error:
-            tally = Tally()
-            tally.failures.append((stage, str(error)))
-        if tally.passed + tally.skipped + len(tally.failures) == 0:
-            tally.failures.append((stage, "found nothing to run"))
-        skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-        print(f"{stage:24} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
-              f"  ({time.monotonic() - start:.1f} s)", flush=True)
-        tally.prefix(f"{stage}: ")
-        total.add(tally)
+        if stage not in beside:
+            total.add(run_stage(stage, args))
+        elif stage == beside[0]:
+            build_packages(beside, args)
+            with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+                for tally in pool.map(lambda one: run_stage(one, args), beside):
+                    total.add(tally)
 
     for line in args.untested:
         print(f"NOT TESTED {line}")
