@@ -4,6 +4,7 @@
  *
  *   main.c         the table of commands, --help, --version
  *   run.c          neve run
+ *   cow.c          neve cow: the command line, the table
  *   interpreter.c  which Python, and where the package for it is
  *   support.c      errors, strings, programs in PATH
  *
@@ -24,6 +25,7 @@ enum { NVCLI_DONE = 0, NVCLI_FAILED = 1, NVCLI_USAGE = 2 };
 /* ---- commands; argv[0] is the command's name ---- */
 
 int nvcli_run(int argc, char **argv);
+int nvcli_cow(int argc, char **argv);
 
 /* ---- support.c ---- */
 
