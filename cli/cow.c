@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char usage[] =
     "usage: neve cow [options] PID\n"
@@ -221,7 +219,9 @@ int nvcli_cow(int argc, char **argv)
     char problem[256];
     if (neve_cow_look(options.pid, options.against, &report, problem) != NEVE_OK)
         return nvcli_error(NVCLI_FAILED, "cow: %s", problem);
-    if (options.is_json) {
+    if (options.html != NULL) {
+        status = nvcli_cow_html(report, options.html);
+    } else if (options.is_json) {
         neve_cow_write_json(report, options.has_pages, write_out, stdout);
     } else {
         print_head(report);
@@ -230,5 +230,5 @@ int nvcli_cow(int argc, char **argv)
         print_types(report, options.types);
     }
     neve_cow_report_free(report);
-    return NVCLI_DONE;
+    return status;
 }

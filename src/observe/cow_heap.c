@@ -32,6 +32,11 @@ static bool read_all(const nv_process *process, uintptr_t address, void *out, si
 
 /* ---- regions ---- */
 
+static bool is_same_use(const nv_pool *a, const nv_pool *b)
+{
+    return a->size_class == b->size_class && a->domain == b->domain;
+}
+
 static bool is_pool_sane(const nv_pool *pool)
 {
     return pool->size_class != 0 && pool->size_class < NV_CLASSES &&
@@ -132,6 +137,9 @@ void nv_cow_heap_regions(nv_look *look, uintptr_t address)
 
 /* ---- pools ---- */
 
+/* What the state table has for one pool. */
+#define STATE_BYTES (NV_POOL_BYTES / NEVE_GRANULE / 64 * sizeof(nv_state_word))
+
 /* A pool in one of the two processes. */
 typedef struct pool_view {
     const nv_process *process;
@@ -198,6 +206,7 @@ static void find_live(pool_view *view, uintptr_t base, const unsigned char *byte
 typedef struct pool_work {
     uintptr_t base;
     pool_view now, then;
+    bool is_gone;                             /* it has emptied since, which was counted */
     size_t pages;                             /* that it lies on */
     neve_cow_page *page[NV_POOL_BYTES >> 10]; /* NULL: not present */
     bool is_comparable[NV_POOL_BYTES >> 10];
@@ -205,8 +214,8 @@ typedef struct pool_work {
 
 static bool was_live(const pool_work *work, size_t number)
 {
-    /* A pool that served another size is made of other blocks. */
-    return work->then.pool.size_class == work->now.pool.size_class && is_live(&work->then, number);
+    /* A pool that served something else is made of other blocks. */
+    return is_same_use(&work->then.pool, &work->now.pool) && is_live(&work->then, number);
 }
 
 static nv_block block_of(const nv_look *look, const pool_work *work, size_t number)
@@ -230,7 +239,8 @@ static void compare_block(nv_look *look, pool_work *work, size_t number)
 {
     nv_block block = block_of(look, work, number);
     size_t start = number * block.size, end = start + block.size;
-    if (memcmp(block.now, block.then, block.size) == 0)
+    bool is_freed = block.was_live && !block.is_live;
+    if (!is_freed && memcmp(block.now, block.then, block.size) == 0)
         return;
     nv_block_identify(look, &block);
     while (start < end) {
@@ -243,7 +253,8 @@ static void compare_block(nv_look *look, pool_work *work, size_t number)
                              look->bytes_then + start, piece, work->page[which]);
         start += piece;
     }
-    nv_block_count(look, &block);
+    if (!work->is_gone)
+        nv_block_count(look, &block);
 }
 
 /* Blocks that begin on pages that were not there, or whose contents are the same again. */
@@ -272,6 +283,22 @@ static void count_others(nv_look *look, pool_work *work)
     nv_tally_close(look, &tally);
 }
 
+/* Counts what lived in a pool whose memory was given up since. */
+static void count_gone(nv_look *look, pool_work *work, const nv_pool *pool, uintptr_t state)
+{
+    work->then = (pool_view){.process = &look->then, .pool = *pool};
+    if (!read_all(&look->then, work->base, look->bytes_then, NV_POOL_BYTES))
+        return;
+    find_live(&work->then, work->base, look->bytes_then, state);
+    work->now = work->then;
+    for (size_t i = 0; i < work->then.pool.carved && work->then.pool.size_class != 0; i++) {
+        nv_block block = block_of(look, work, i);
+        block.is_live = false;
+        if (block.was_live)
+            nv_block_count_gone(look, &block);
+    }
+}
+
 static void compare_pool(nv_look *look, const nv_arena *arena, unsigned number,
                          const nv_pool *pool_now, const nv_pool *pool_then)
 {
@@ -279,6 +306,9 @@ static void compare_pool(nv_look *look, const nv_arena *arena, unsigned number,
     work.pages = NV_POOL_BYTES / look->page_bytes;
     if (work.pages == 0)
         work.pages = 1; /* a page holds several pools */
+    /* A pool that emptied, and perhaps serves another size by now: what was in it is gone. */
+    if (pool_then->size_class != 0 && !is_same_use(pool_then, pool_now))
+        count_gone(look, &work, pool_then, arena->state + number * STATE_BYTES);
     bool any_dirty = false;
     for (size_t i = 0; i < work.pages; i++) {
         neve_cow_page *page = nv_page_of(look, work.base + i * look->page_bytes);
@@ -288,8 +318,7 @@ static void compare_pool(nv_look *look, const nv_arena *arena, unsigned number,
     }
     if (!any_dirty)
         return;
-    const size_t state_bytes = NV_POOL_BYTES / NEVE_GRANULE / 64 * sizeof(nv_state_word);
-    uintptr_t state = arena->state + number * state_bytes;
+    uintptr_t state = arena->state + number * STATE_BYTES;
     nv_pages_read(look, work.base, NV_POOL_BYTES, look->bytes_now, look->bytes_then);
     work.now = (pool_view){.process = &look->now, .pool = *pool_now};
     work.then = (pool_view){.process = &look->then, .pool = *pool_then};
@@ -299,9 +328,14 @@ static void compare_pool(nv_look *look, const nv_arena *arena, unsigned number,
         work.now = work.then; /* emptied since: its blocks are those of then */
     if (work.now.pool.size_class == 0)
         return;
-    if (pool_now->size_class == 0)
+    work.is_gone = pool_now->size_class == 0; /* its frees are counted */
+    if (work.is_gone)
         memset(work.now.live, 0, sizeof work.now.live);
-    for (size_t i = 0; i < work.now.pool.carved; i++)
+    /* One that emptied and was taken again for the same size has handed out less so far. */
+    size_t carved = work.now.pool.carved;
+    if (is_same_use(&work.then.pool, &work.now.pool) && carved < work.then.pool.carved)
+        carved = work.then.pool.carved;
+    for (size_t i = 0; i < carved; i++)
         compare_block(look, &work, i);
     count_others(look, &work);
 }

@@ -132,8 +132,8 @@ void nv_page_blame(nv_look *look, neve_cow_page *page, neve_cow_cause cause, siz
 /* Whether the page was there then as well, is dirty, and so is to be compared. Notes that
  * it was looked at, and its cause if it was not there. */
 bool nv_page_is_comparable(nv_look *look, neve_cow_page *page);
-/* Reads a piece of memory as it is now, and as it was then where a page of it is
- * comparable; elsewhere then is as now. */
+/* Reads a piece of memory as it is now, and as it was then where a page of it is comparable
+ * or was given up; elsewhere then is as now. */
 void nv_pages_read(nv_look *look, uintptr_t address, size_t bytes, unsigned char *now,
                    unsigned char *then);
 /* Compares the dirty pages that nobody has looked at. */
@@ -175,6 +175,9 @@ void nv_block_compare(nv_look *look, nv_block *block, size_t offset, const unsig
 void nv_block_count(nv_look *look, const nv_block *block);
 /* Counts a block that lies on a page that was not there at the fork. */
 void nv_block_count_new(nv_look *look, nv_block *block);
+
+/* Counts a block that was freed with all others of its pool. */
+void nv_block_count_gone(nv_look *look, nv_block *block);
 
 /* The mortal objects of a page whose contents are the same again, by type: those of the
  * most frequent one had their counts go up and down, most likely. */

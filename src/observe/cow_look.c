@@ -317,11 +317,11 @@ static size_t round_up(size_t bytes)
 static neve_status look_at(nv_look *look, int basis, nv_report *report, char problem[256])
 {
     static const char no_memory[] = "not enough memory";
+    get_sums(look); /* first, before this process itself uses more memory for the report */
     if (!nv_pages_gather(look) || !nv_types_begin(look) || !list_mappings(look, report))
         return refuse(problem, NEVE_ENOMEM, no_memory);
     if (look->pages.count == 0)
         return refuse_process(problem, look->now.pid, NV_PROCESS_EMPTY);
-    get_sums(look);
     nv_pages_find_note(look);
     neve_status status = choose_basis(look, basis, problem);
     if (status != NEVE_OK)

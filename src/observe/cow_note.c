@@ -66,10 +66,11 @@ void neve_cow_withdraw(const neve_heap *heap)
 
 /* ---- the kept copy ---- */
 
-/* Signals wake it; it goes on waiting. It ends with its parent. */
+/* Signals wake it; it goes on waiting. It ends with its parent. `arg` is a page that both
+ * share. */
 static void wait_for_ever(void *arg)
 {
-    (void)arg;
+    __atomic_store_n((int *)arg, 1, __ATOMIC_RELEASE);
     for (;;)
         pause();
 }
@@ -78,8 +79,18 @@ neve_status neve_cow_keep_reference(void)
 {
     neve_cow_drop_reference();
     own.self = (uintptr_t)&own;
-    int child = nv_os_child_begin(wait_for_ever, NULL, 0, NV_REFERENCE_NAME);
-    if (child == 0)
+    int *is_ready = nv_os_map_shared(nv_os_page_bytes());
+    if (is_ready == NULL)
+        return NEVE_EUNSUPPORTED;
+    int child = nv_os_child_begin(wait_for_ever, is_ready, 0, NV_REFERENCE_NAME);
+    /* Until it has its name, by which those who look know it. */
+    bool lives = child != 0;
+    while (lives && __atomic_load_n(is_ready, __ATOMIC_ACQUIRE) == 0) {
+        lives = nv_os_child_reap(child) == NV_OS_CHILD_RUNS;
+        usleep(100);
+    }
+    nv_os_unmap(is_ready, nv_os_page_bytes());
+    if (!lives)
         return NEVE_EUNSUPPORTED;
     own.reference = child;
     own.reference_owner = nv_os_process();

@@ -257,15 +257,15 @@ void nv_block_compare(nv_look *look, nv_block *block, size_t offset, const unsig
 void nv_block_count(nv_look *look, const nv_block *block)
 {
     neve_cow_type *sums = &type_at(look, block->type)->sums;
-    if (block->causes == 0)
+    if (block->was_live && !block->is_live) {
+        sums->freed++; /* also where the page went back to the system */
+    } else if (block->causes == 0) {
         return;
-    if (block->is_live && block->was_live) {
+    } else if (block->was_live) {
         sums->changed++;
         sums->count_only += block->causes == 1u << NEVE_COW_CAUSE_COUNT;
     } else if (block->is_live) {
         sums->allocated++;
-    } else if (block->was_live) {
-        sums->freed++;
     }
 }
 
@@ -276,6 +276,12 @@ void nv_block_count_new(nv_look *look, nv_block *block)
     neve_cow_type *sums = &type_at(look, block->type)->sums;
     sums->allocated++;
     sums->bytes[NEVE_COW_CAUSE_NEW] += block->size;
+}
+
+void nv_block_count_gone(nv_look *look, nv_block *block)
+{
+    nv_block_identify(look, block);
+    type_at(look, block->type)->sums.freed++;
 }
 
 /* ---- pages with the same contents again ---- */

@@ -215,6 +215,14 @@ bool nv_page_is_comparable(nv_look *look, neve_cow_page *page)
     return (page->causes & is_new) == 0;
 }
 
+/* Whether the page was there then and is not now. */
+static bool is_given_up(const nv_look *look, const neve_cow_page *page, uintptr_t address)
+{
+    uint64_t bits = 0;
+    return page == NULL && look->has_then && nv_process_page_bits(&look->then, address, &bits, 1) &&
+           (bits & (NV_PAGE_PRESENT | NV_PAGE_SWAPPED)) != 0;
+}
+
 void nv_pages_read(nv_look *look, uintptr_t address, size_t bytes, unsigned char *now,
                    unsigned char *then)
 {
@@ -228,7 +236,7 @@ void nv_pages_read(nv_look *look, uintptr_t address, size_t bytes, unsigned char
         if (page != NULL)
             got = nv_process_read(&look->now, at, now + done, piece);
         memset(now + done + got, 0, piece - got);
-        if (!nv_page_is_comparable(look, page) ||
+        if ((!nv_page_is_comparable(look, page) && !is_given_up(look, page, at)) ||
             nv_process_read(&look->then, at, then + done, piece) != piece)
             memcpy(then + done, now + done, piece);
         done += piece;

@@ -23,11 +23,17 @@ static int open_file(int pid, const char *name)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static nv_process_answer answer_of(int error)
+/* What it means that a file of the process cannot be opened. */
+static nv_process_answer answer_of(int pid, int error)
 {
+    char path[64];
     if (error == EACCES || error == EPERM)
         return NV_PROCESS_DENIED;
-    return error == ENOENT || error == ESRCH ? NV_PROCESS_NONE : NV_PROCESS_UNKNOWN;
+    if (error != ENOENT && error != ESRCH)
+        return NV_PROCESS_UNKNOWN;
+    /* One that has ended stays in the table until its parent asks how. */
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    return access(path, F_OK) == 0 ? NV_PROCESS_EMPTY : NV_PROCESS_NONE;
 }
 
 /* Names are cut to what fits, at their start. */
@@ -57,10 +63,10 @@ nv_process_answer nv_process_open(nv_process *process, int pid)
         return NV_PROCESS_UNKNOWN;
     process->memory = open_file(pid, "mem");
     if (process->memory < 0)
-        return answer_of(errno);
+        return answer_of(pid, errno);
     process->page_map = open_file(pid, "pagemap");
     if (process->page_map < 0) {
-        nv_process_answer answer = answer_of(errno);
+        nv_process_answer answer = answer_of(pid, errno);
         nv_process_close(process);
         return answer;
     }
@@ -174,7 +180,7 @@ nv_process_answer nv_process_mappings(const nv_process *process, nv_mapping **ou
     *count = 0;
     char *text = read_whole(process->pid, "maps", &length, &capacity);
     if (text == NULL)
-        return errno == ENOMEM ? NV_PROCESS_NO_MEMORY : answer_of(errno);
+        return errno == ENOMEM ? NV_PROCESS_NO_MEMORY : answer_of(process->pid, errno);
     size_t lines = 0;
     for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++)
         lines++;
