@@ -17,7 +17,7 @@ CPYTHON_FLAGS ?=
 
 TOOL := $(TOOLS_PYTHON) -B
 
-.PHONY: help run build test test-cpython pythons bench bench-pauses deps deps-run deps-wheel install install-python \
+.PHONY: help run build vm test test-cpython pythons bench bench-pauses deps deps-run deps-wheel install install-python \
         wheel sdist format check clean
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make bench     the benchmarks"
 	@echo "make bench-pauses  pauses and memory of large heaps in every mode, with pictures; takes hours"
 	@echo "make build     the importable Python package, in build/python/<cache tag>/, and build/neve"
+	@echo "make vm        the example virtual machine, build/vm; docs/vm.md says what it runs"
 	@echo "make deps      install the Debian packages that are missing"
 	@echo "make install   the C library, its headers, neve.pc, the program neve, and the Python package"
 	@echo "make install-python   the Python package alone, for PYTHON"
@@ -43,6 +44,9 @@ run: deps-run
 
 build: deps-run
 	@$(TOOL) tools/build.py package --python '$(PYTHON)'
+
+vm: deps-run
+	@$(TOOL) tools/build.py vm --python '$(PYTHON)'
 
 test:
 	@sh tools/deps.sh test pythons programs

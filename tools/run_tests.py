@@ -26,6 +26,8 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cpython-snapshot
                   likewise in the other modes, with --only
     cli           tests/cli: the program neve
+    examples      tests/examples: the example VM, built with sanitizers, and the programs of
+                  examples/advice on the release build
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
@@ -430,6 +432,15 @@ def cli_stage(stage, args):
     return pytest_run(stage, args.python, "tests/cli", clean_environment({}))
 
 
+def examples_stage(stage, args):
+    """tests/examples with the VM of the preset asan, and the package in PYTHONPATH."""
+    package = build.package(args.python, False, args.werror)
+    env = clean_environment({"PYTHONPATH": str(package),
+                             "NEVE_TEST_PYTHON": shutil.which(args.python),
+                             "NEVE_TEST_VM": str(build.example_vm(args.python, "asan", args.werror))})
+    return pytest_run(stage, python_with_pytest(), "tests/examples", env)
+
+
 def programs_stage(stage, args):
     """tests/programs: Debian's packages serve Debian's interpreter only."""
     if os.path.realpath(shutil.which(args.python) or "") != os.path.realpath(build.DEFAULT_PYTHON):
@@ -512,6 +523,7 @@ STAGES = {
     "versions-snapshot": versions_stage,
     "cpython-snapshot": cpython_stage,
     "cli": cli_stage,
+    "examples": examples_stage,
     "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
