@@ -217,15 +217,19 @@ static bool native_refs(vm *m, int count, value *args, value *result)
 
 /* ---- measuring ---- */
 
-/* Processor time of this process in microseconds: other processes do not count. */
+int64_t processor_time_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static bool native_clock(vm *m, int count, value *args, value *result)
 {
     (void)m;
     (void)count;
     (void)args;
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    *result = from_int((intptr_t)(now.tv_sec * 1000000 + now.tv_nsec / 1000));
+    *result = from_int((intptr_t)processor_time_us());
     return true;
 }
 

@@ -283,6 +283,7 @@ struct vm {
     value no_memory;             /* the error that needs no memory */
     string *drop_name, *init_name;
 
+    int64_t collect_began_us, collect_us; /* processor time of collections */
     neve_collection collections[COLLECTIONS_KEPT];
     unsigned collection_count;
     bool is_calling_back; /* gc.callbacks hear of no collection that they set off themselves */
@@ -404,6 +405,7 @@ void vm_report(vm *m, const char *what);
 
 /* ---- builtins.c, gc_module.c, main.c ---- */
 
+int64_t processor_time_us(void); /* of this process: what others do does not count */
 bool builtins_define(vm *m);
 bool gc_module_define(vm *m);
 bool define_native(vm *m, dict *into, const char *name, native_fn call, int least, int most);
