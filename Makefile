@@ -21,7 +21,7 @@ comma := ,
 # Those that `make bench-prefork` measures; an interpreter that was asked for is the only one.
 BENCH_PYTHONS := $(if $(filter file,$(origin PYTHON)),--versions 3.11$(comma)3.13$(comma)newest,--python '$(PYTHON)')
 
-.PHONY: help run build test test-cpython pythons bench bench-pauses bench-prefork deps deps-run deps-wheel install \
+.PHONY: help run build vm test test-cpython pythons bench bench-pauses bench-prefork deps deps-run deps-wheel install \
         install-python wheel sdist format check clean
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make bench-pauses  pauses and memory of large heaps in every mode, with pictures; takes hours"
 	@echo "make bench-prefork  memory and latency of gunicorn's workers under load, with pictures; takes an hour"
 	@echo "make build     the importable Python package, in build/python/<cache tag>/, and build/neve"
+	@echo "make vm        the example virtual machine, build/vm; docs/vm.md says what it runs"
 	@echo "make deps      install the Debian packages that are missing"
 	@echo "make install   the C library, its headers, neve.pc, the program neve, and the Python package"
 	@echo "make install-python   the Python package alone, for PYTHON"
@@ -48,6 +49,9 @@ run: deps-run
 
 build: deps-run
 	@$(TOOL) tools/build.py package --python '$(PYTHON)'
+
+vm: deps-run
+	@$(TOOL) tools/build.py vm --python '$(PYTHON)'
 
 test:
 	@sh tools/deps.sh test pythons programs

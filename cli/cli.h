@@ -4,6 +4,8 @@
  *
  *   main.c         the table of commands, --help, --version
  *   run.c          neve run
+ *   cow.c          neve cow: the command line, the table
+ *   cow_html.c     ... the picture
  *   interpreter.c  which Python, and where the package for it is
  *   support.c      errors, strings, programs in PATH
  *
@@ -24,6 +26,13 @@ enum { NVCLI_DONE = 0, NVCLI_FAILED = 1, NVCLI_USAGE = 2 };
 /* ---- commands; argv[0] is the command's name ---- */
 
 int nvcli_run(int argc, char **argv);
+int nvcli_cow(int argc, char **argv);
+
+/* ---- cow_html.c ---- */
+
+struct neve_cow_report;
+/* Writes the file; NVCLI_DONE, or the status to exit with after an error was printed. */
+int nvcli_cow_html(const struct neve_cow_report *report, const char *path);
 
 /* ---- support.c ---- */
 

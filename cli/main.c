@@ -14,6 +14,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "run a Python program, or any program that runs Python, on Neve", nvcli_run},
+    {"cow", "what a forked process no longer shares, and what dirtied its pages", nvcli_cow},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

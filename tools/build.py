@@ -12,6 +12,7 @@ interpreter, the compiler.  A lock serializes builds that run at the same time.
     build.py install [--prefix DIR] [--python-only]
                                          build and install library, headers, neve.pc, the program
                                          and the package, or the package alone
+    build.py vm                          build the example VM, build/vm, and print its path
     build.py wheel, build.py sdist       the wheel, the source archive in build/dist; prints its path
 """
 
@@ -204,6 +205,17 @@ def package(python=DEFAULT_PYTHON, debug=False, werror=False):
     return top
 
 
+def example_vm(python=DEFAULT_PYTHON, preset="release", werror=False):
+    """Build the example VM; returns its path: build/vm, of other presets in their folders."""
+    target = "examples/vm"
+    folder = compile_preset(preset, python if PRESETS[preset][1] else None, werror, [target])
+    if preset != "release":
+        return folder / target
+    with build_lock():
+        copy_if_changed(folder / target, BUILD / "vm")
+    return BUILD / "vm"
+
+
 # Run by the interpreter: the folder for packages below a prefix.  Without one, or if the folder
 # that the interpreter looks into lies below it, that one; otherwise where pip would install to.
 SITE_FOLDER = """
@@ -287,7 +299,7 @@ def main():
     three = commands.add_parser("install")
     three.add_argument("--prefix")
     three.add_argument("--python-only", action="store_true")
-    kinds = [commands.add_parser(kind) for kind in ("wheel", "sdist")]
+    kinds = [commands.add_parser(kind) for kind in ("wheel", "sdist", "vm")]
     for sub in (one, two, three, *kinds):
         sub.add_argument("--python", default=DEFAULT_PYTHON)
     args = parser.parse_args()
@@ -299,6 +311,8 @@ def main():
             print(package(args.python, args.debug, args.werror))
         elif args.command == "install":
             install(args.prefix, args.python, args.python_only)
+        elif args.command == "vm":
+            print(example_vm(args.python))
         else:
             print(distribution(args.python, args.command))
     except BuildError as error:

@@ -12,27 +12,39 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     c-valgrind    C tests, valgrind memcheck
     model         the model of the incremental cycle, checked by spin (docs/model.md)
     fuzz          libFuzzer targets, a bounded number of runs each
-    pytest        tests/python on the release build
     pytest-debug  tests/python on an extension with NEVE_DEBUG=3
+    pytest        tests/python on the release build
+    pytest-incremental
+                  the same in the incremental mode
     versions      tests/python on the release build, for every other interpreter that is found
     cpython       CPython's own tests that have to do with memory, on stock and on Neve, for every
                   interpreter that is found
-    pytest-incremental, cpython-incremental
-                  the same two in the incremental mode, the second for what has to do with the
-                  collector (without --only: on the oldest and the newest interpreter); with
-                  --only, so are pytest-debug-incremental and versions-incremental, and
-                  pytest-snapshot, versions-snapshot and cpython-snapshot in the snapshot mode
+    cpython-incremental
+                  the same in the incremental mode, for what has to do with the collector (without
+                  --only: on the oldest and the newest interpreter)
+    pytest-debug-incremental, versions-incremental, pytest-snapshot, versions-snapshot,
+    cpython-snapshot
+                  likewise in the other modes, with --only
     cli           tests/cli: the program neve
+    examples      tests/examples: the example VM, built with sanitizers, and the programs of
+                  examples/advice on the release build
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
-Every cmocka case, check of the model, pytest case, fuzz target and file of CPython's tests counts as one test.  The
-interpreters are those of tools/find_pythons.py; a version that Neve supports and that is not found
-is named before the last lines, and is no failure.  A program that crashes, times
+Every cmocka case, check of the model, pytest case, fuzz target and file of CPython's tests counts
+as one test.  The interpreters are those of tools/find_pythons.py; a version that Neve supports and
+that is not found is named before the last lines, and is no failure.  A program that crashes, times
 out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
-does a stage that cannot be built.  Exit status: 0 all passed, 1 something failed or nothing ran,
-2 the command line is wrong.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
+does a stage that cannot be built.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
 (c-stress, c-tsan, c-valgrind) and may shrink their sizes then.
+
+Of the stages that run pytest, up to RERUN_LIMIT failed cases a run are run once more, alone: these
+tests start programs, threads and servers, and a loaded machine can starve one of them.  A case that
+passes then is counted as passed, and is named with FLAKY before the last lines, its first output
+above; it is a defect of the test or of Neve, to be looked into.  More failures than that are not
+run again, nor are C tests and the sanitizers' findings.
+
+Exit status: 0 all passed, 1 something failed or nothing ran, 2 the command line is wrong.
 """
 
 import argparse
@@ -80,6 +92,8 @@ FUZZ_SECONDS = 30
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
             "--errors-for-leak-kinds=definite,possible", "--show-leak-kinds=definite,possible"]
 
+RERUN_LIMIT = 3         # failed cases of one run of pytest that are run once more
+
 OUTPUT_LIMIT = 20000    # characters of a failing program that are printed
 
 
@@ -90,11 +104,18 @@ class Tally:
         self.passed = 0
         self.skipped = 0
         self.failures = []      # (name, why)
+        self.flaky = []         # names of what passed when it was run once more
 
     def add(self, other):
         self.passed += other.passed
         self.skipped += other.skipped
         self.failures += other.failures
+        self.flaky += other.flaky
+
+    def prefix(self, text):
+        """Put `text` before every name."""
+        self.failures = [(text + name, why) for name, why in self.failures]
+        self.flaky = [text + name for name in self.flaky]
 
 
 def clean_environment(extra):
@@ -140,9 +161,9 @@ def show(name, output):
     if len(output) > OUTPUT_LIMIT:
         half = OUTPUT_LIMIT // 2
         output = output[:half] + "\n[...]\n" + output[-half:]
-    print(f"---- {name}")
-    for line in output.rstrip().splitlines():
-        print("    " + line)
+    lines = [f"---- {name}", *("    " + line for line in output.rstrip().splitlines())]
+    # In one piece: stages may run side by side.
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
@@ -221,29 +242,49 @@ def c_stage(stage, args):
     return tally
 
 
-def pytest_run(stage, python, folder, env, timeout_s=PYTEST_TIMEOUT_S):
-    """Run pytest over one folder and count the cases in its report."""
-    tally = Tally()
-    LOGS.mkdir(parents=True, exist_ok=True)
-    report = LOGS / f"{stage}.xml"
-    report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
-               f"--junitxml={report}", folder]
-    status, output = run(command, env, timeout_s)
+def read_junit(report):
+    """The cases of a report of pytest: (set of those that passed, of those that failed, number of
+    those that were skipped)."""
+    passed, failed, skipped = set(), set(), 0
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             name = f"{case.get('classname')}.{case.get('name')}"
             if case.find("failure") is not None or case.find("error") is not None:
-                tally.failures.append((name, "failed"))
+                failed.add(name)
             elif case.find("skipped") is not None:
-                tally.skipped += 1
+                skipped += 1
             else:
-                tally.passed += 1
-    if status != 0 and not tally.failures:
+                passed.add(name)
+    return passed - failed, failed, skipped
+
+
+def pytest_run(stage, python, folder, env, timeout_s=PYTEST_TIMEOUT_S):
+    """Run pytest over one folder, few failures once more, and count the cases in its report."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    report, again = LOGS / f"{stage}.xml", LOGS / f"{stage}-again.xml"
+    cache = LOGS / f"{stage}-cache"
+    report.unlink(missing_ok=True)
+    again.unlink(missing_ok=True)
+    shutil.rmtree(cache, ignore_errors=True)
+    command = [python, "-m", "pytest", "-q", "--tb=short", "-o", f"cache_dir={cache}", folder]
+    status, output = run([*command, f"--junitxml={report}"], env, timeout_s)
+    passed, failed, skipped = read_junit(report)
+    tally = Tally()
+    tally.skipped = skipped
+    if failed or status != 0:
+        show(f"{stage}: {how_it_ended(status, timeout_s)}", output)
+    # Status 1: every case ran to its end.
+    if status == 1 and 0 < len(failed) <= RERUN_LIMIT:
+        status_again, output = run([*command, "--last-failed", "--last-failed-no-failures=none",
+                                    f"--junitxml={again}"], env, timeout_s)
+        tally.flaky = sorted(read_junit(again)[0] & failed)
+        failed -= set(tally.flaky)
+        show(f"{stage}: once more: {how_it_ended(status_again, timeout_s)}", output)
+    tally.passed = len(passed) + len(tally.flaky)
+    tally.failures = [(name, "failed") for name in sorted(failed)]
+    if not report.exists() or (status != 0 and not tally.failures and not tally.flaky):
         why = "found no tests" if status == 5 else how_it_ended(status, timeout_s)
         tally.failures.append((f"pytest {folder}", why))
-    if tally.failures:
-        show(f"{stage}: {how_it_ended(status, timeout_s)}", output)
     return tally
 
 
@@ -298,6 +339,16 @@ def interpreters(args):
     return [chosen[minor] for minor in supported if minor in chosen], lines
 
 
+def build_packages(stages, args):
+    """Build what these stages of tests/python run on: two builds in one folder at once would harm
+    each other.  A stage says itself what cannot be built."""
+    for is_debug in sorted({stage.startswith("pytest-debug") for stage in stages}):
+        try:
+            build.package(args.python, is_debug, args.werror)
+        except build.BuildError:
+            pass
+
+
 def versions_stage(stage, args):
     """tests/python for the interpreters beside --python, each with a package of its own."""
     tally = Tally()
@@ -320,7 +371,7 @@ def versions_stage(stage, args):
             except build.BuildError as error:
                 result = Tally()
                 result.failures.append(("building", str(error)))
-            result.failures = [(f"{one['minor']}: {name}", why) for name, why in result.failures]
+            result.prefix(f"{one['minor']}: ")
             print(f"{stage}: CPython {one['version']}, {one['path']}: {result.passed} passed, "
                   f"{len(result.failures)} failed, {result.skipped} skipped", flush=True)
             tally.add(result)
@@ -379,6 +430,15 @@ def cli_stage(stage, args):
     """tests/cli with build/neve, which is built with the package."""
     build.package(args.python, False, args.werror)
     return pytest_run(stage, args.python, "tests/cli", clean_environment({}))
+
+
+def examples_stage(stage, args):
+    """tests/examples with the VM of the preset asan, and the package in PYTHONPATH."""
+    package = build.package(args.python, False, args.werror)
+    env = clean_environment({"PYTHONPATH": str(package),
+                             "NEVE_TEST_PYTHON": shutil.which(args.python),
+                             "NEVE_TEST_VM": str(build.example_vm(args.python, "asan", args.werror))})
+    return pytest_run(stage, python_with_pytest(), "tests/examples", env)
 
 
 def programs_stage(stage, args):
@@ -451,11 +511,11 @@ STAGES = {
     "c-valgrind": c_stage,
     "model": model_stage,
     "fuzz": fuzz_stage,
-    "pytest": pytest_stage,
     "pytest-debug": pytest_stage,
+    "pytest": pytest_stage,
+    "pytest-incremental": pytest_stage,
     "versions": versions_stage,
     "cpython": cpython_stage,
-    "pytest-incremental": pytest_stage,
     "pytest-debug-incremental": pytest_stage,
     "versions-incremental": versions_stage,
     "cpython-incremental": cpython_stage,
@@ -463,11 +523,15 @@ STAGES = {
     "versions-snapshot": versions_stage,
     "cpython-snapshot": cpython_stage,
     "cli": cli_stage,
+    "examples": examples_stage,
     "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
 }
 CHECKS = ["style", "layers"]
+# Each of these is one process at a time: as many of them as --jobs says run side by side, the
+# longest first.
+SIDE_BY_SIDE = ["pytest-debug", "pytest", "pytest-incremental"]
 # With --only: what they would find, the stages that have one of their two conditions mostly do;
 # the snapshot mode differs from the incremental one in the marking alone, and has its own tests.
 LONG = ["pytest-debug-incremental", "versions-incremental", "pytest-snapshot", "versions-snapshot",
@@ -490,6 +554,23 @@ def stage_names(text):
     return names
 
 
+def run_stage(stage, args):
+    """Run a stage and print its line; its Tally, with the stage before every name."""
+    start = time.monotonic()
+    try:
+        tally = STAGES[stage](stage, args)
+    except build.BuildError as error:
+        tally = Tally()
+        tally.failures.append((stage, str(error)))
+    if tally.passed + tally.skipped + len(tally.failures) == 0:
+        tally.failures.append((stage, "found nothing to run"))
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    print(f"{stage:24} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
+          f"  ({time.monotonic() - start:.1f} s)", flush=True)
+    tally.prefix(f"{stage}: ")
+    return tally
+
+
 def main():
     parser = Parser(prog="run_tests.py", description=__doc__, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -500,7 +581,7 @@ def main():
     parser.add_argument("--python", default=build.DEFAULT_PYTHON, help="interpreter under test")
     parser.add_argument("--werror", action="store_true", help="compiler warnings are errors")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="C test programs that run at once")
+                        help="test programs that run at once")
     args = parser.parse_args()
     args.untested = {}      # lines, each once, in order
     if args.jobs < 1:
@@ -510,23 +591,20 @@ def main():
     chosen = [stage for stage in STAGES if stage in chosen and stage not in args.skip]
 
     total = Tally()
+    beside = [stage for stage in chosen if stage in SIDE_BY_SIDE]
     for stage in chosen:
-        start = time.monotonic()
-        try:
-            tally = STAGES[stage](stage, args)
-        except build.BuildError as error:
-            tally = Tally()
-            tally.failures.append((stage, str(error)))
-        if tally.passed + tally.skipped + len(tally.failures) == 0:
-            tally.failures.append((stage, "found nothing to run"))
-        skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-        print(f"{stage:24} {tally.passed:5} passed, {len(tally.failures):3} failed{skipped}"
-              f"  ({time.monotonic() - start:.1f} s)", flush=True)
-        tally.failures = [(f"{stage}: {name}", why) for name, why in tally.failures]
-        total.add(tally)
+        if stage not in beside:
+            total.add(run_stage(stage, args))
+        elif stage == beside[0]:
+            build_packages(beside, args)
+            with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+                for tally in pool.map(lambda one: run_stage(one, args), beside):
+                    total.add(tally)
 
     for line in args.untested:
         print(f"NOT TESTED {line}")
+    for name in total.flaky:
+        print(f"FLAKY {name}: failed, and passed when it was run once more")
     for name, why in total.failures:
         print(f"FAILED {name}: {why}")
     print(f"{total.passed} passed, {len(total.failures)} failed")

@@ -45,6 +45,7 @@ typedef struct neve_eval_breaker {
     uint32_t events;
 } neve_eval_breaker;
 #define NEVE_EVENT_COLLECT 1u
+#define NEVE_EVENT_HOST 2u /* the first of the host's own bits; the others lie above it */
 
 static inline void neve_breaker_set(neve_eval_breaker *breaker, uint32_t events)
 {
@@ -53,6 +54,12 @@ static inline void neve_breaker_set(neve_eval_breaker *breaker, uint32_t events)
 static inline void neve_breaker_clear(neve_eval_breaker *breaker, uint32_t events)
 {
     __atomic_fetch_and(&breaker->events, ~events, __ATOMIC_ACQ_REL);
+}
+/* Clears those of `events` that are set, and returns them. One set in between, by a signal
+ * handler, say, is either returned or still set: none is lost. */
+static inline uint32_t neve_breaker_take(neve_eval_breaker *breaker, uint32_t events)
+{
+    return __atomic_fetch_and(&breaker->events, ~events, __ATOMIC_ACQ_REL) & events;
 }
 static inline uint32_t neve_breaker_get(const neve_eval_breaker *breaker)
 {
@@ -178,6 +185,11 @@ NEVE_API void neve_collector_set_thresholds(neve_collector *collector,
                                             const uint32_t thresholds[NEVE_GENERATIONS]);
 NEVE_API void neve_collector_get_thresholds(const neve_collector *collector,
                                             uint32_t thresholds[NEVE_GENERATIONS]);
+
+/* What is counted towards the thresholds: allocations less deallocations, then collections of
+ * the younger generation. Costs nothing, where neve_collector_get_stats walks the young. */
+NEVE_API void neve_collector_get_counts(const neve_collector *collector,
+                                        uint32_t counts[NEVE_GENERATIONS]);
 
 /* Moves every tracked object into the permanent generation, which is never
  * collected and never written by a collection; back again. NEVE_EBUSY inside a

@@ -92,6 +92,74 @@ class FreezeReport(TypedDict):
 class PreforkReport(FreezeReport):
     is_new: bool
 
+class CowProcess(TypedDict):
+    rss: int
+    pss: int
+    shared_clean: int
+    shared_dirty: int
+    private_clean: int
+    private_dirty: int
+    swap: int
+
+class CowStates(TypedDict):
+    shared: int
+    clean: int
+    dirty: int
+    swapped: int
+
+class CowCause(TypedDict):
+    pages: int
+    pages_with: int
+    bytes: int
+
+class CowArea(TypedDict):
+    pages: CowStates
+    causes: dict[str, CowCause]
+
+class CowType(TypedDict):
+    name: str
+    pages: int
+    pages_alone: int
+    pages_same: int
+    changed: int
+    count_only: int
+    allocated: int
+    freed: int
+    bytes: dict[str, int]
+
+class CowMapping(TypedDict):
+    start: int
+    end: int
+    name: str
+    writable: bool
+    pages: CowStates
+
+class _CowPage(TypedDict):
+    address: int
+    state: Literal["shared", "clean", "dirty", "swapped"]
+    area: str
+    causes: list[str]
+
+class CowPage(_CowPage, total=False):
+    type: str
+
+class _CowReport(TypedDict):
+    pid: int
+    basis: Literal["none", "parent", "reference"]
+    basis_pid: int
+    has_heap: bool
+    remark: str
+    page_bytes: int
+    process: CowProcess
+    pages: CowStates
+    causes: dict[str, CowCause]
+    areas: dict[str, CowArea]
+    types: list[CowType]
+    mappings: list[CowMapping]
+
+class CowReport(_CowReport, total=False):
+    page_list: list[CowPage]
+
 def install(
     mode: Literal["generational", "incremental", "snapshot"] | None = None,
     pause_us: int | None = None,
@@ -105,3 +173,7 @@ def freeze(immortal: bool = False) -> FreezeReport: ...
 def unfreeze() -> None: ...
 def refreeze() -> FreezeReport: ...
 def prefork() -> PreforkReport: ...
+def cow_reference(keep: bool = True) -> int: ...
+def cow_report(
+    pid: int | None = None, against: int | None = None, pages: bool = False
+) -> CowReport: ...

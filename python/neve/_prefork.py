@@ -85,7 +85,18 @@ def prefork():
     _neve.prefork_settle()
     State.runs += 1
     State.heap_bytes = heap_bytes()
-    return dict(report, is_new=True)
+    report = dict(report, is_new=True)
+    if os.environ.get("NEVE_COW_REFERENCE") == "1":
+        keep_reference()
+    return report
+
+
+def keep_reference():
+    """The copy that workers are compared with. Last, so that it is as the workers find it."""
+    try:
+        _neve.cow_reference(True)
+    except OSError as error:
+        _stock.say("NEVE_COW_REFERENCE: %s" % error)
 
 
 def stats():

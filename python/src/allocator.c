@@ -341,6 +341,7 @@ static bool create_heap(const place places[SERVED])
         nvpy_raise(NEVE_ENOMEM, "registering a function for fork()");
         return false;
     }
+    nvpy_cow_publish(places[OBJECT].has_debug_hooks);
     return true;
 }
 

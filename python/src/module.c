@@ -219,6 +219,8 @@ static PyMethodDef methods[] = {
     {"stats", stats, METH_NOARGS, "stats() -> dict"},
     {"make_immortal", nvpy_immortal_make, METH_NOARGS, "make_immortal() -> dict"},
     {"note_freeze", nvpy_immortal_note_freeze, METH_NOARGS, "note_freeze()"},
+    {"cow_look", nvpy_cow_look, METH_VARARGS, "cow_look(pid, against, has_pages) -> str"},
+    {"cow_reference", nvpy_cow_reference, METH_VARARGS, "cow_reference(keeps) -> int"},
     {"prefork_watch", nvpy_prefork_watch, METH_O, "prefork_watch(function)"},
     {"prefork_settle", nvpy_prefork_settle, METH_NOARGS, "prefork_settle()"},
     {"run_file", nvpy_run_file, METH_VARARGS, "run_file(path) -> int"},

@@ -13,6 +13,7 @@
  *   gcmodule.c   the functions of the gc module that look at the lists
  *   immortal.c   makes the frozen heap immortal; what that leaves for the exit
  *   object_*.c   the graph that it looks at, and what speaks against it
+ *   cow.c        publishes the heap to those who look from outside; reports
  *   prefork.c    forks that no Python code sees; the 25% rule after a freeze
  *   sysmodule.c  those of sys that say how much memory is allocated
  *   exec.c       those of os that run another program in this process
@@ -169,6 +170,14 @@ void nvpy_immortal_finalize(void);
 
 PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function);
 PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused);
+
+/* ---- cow.c ---- */
+
+void nvpy_cow_publish(bool has_debug_hooks);
+/* Method (pid, pid to compare with or 0, has_pages): a report as JSON. */
+PyObject *nvpy_cow_look(PyObject *self, PyObject *args);
+/* Method (keeps): makes or ends the process that keeps a copy; its number, or 0. */
+PyObject *nvpy_cow_reference(PyObject *self, PyObject *args);
 
 /* ---- methods.c ---- */
 

@@ -469,6 +469,11 @@ void neve_collector_get_thresholds(const neve_collector *c, uint32_t thresholds[
     memcpy(thresholds, c->thresholds, sizeof c->thresholds);
 }
 
+void neve_collector_get_counts(const neve_collector *c, uint32_t counts[NEVE_GENERATIONS])
+{
+    memcpy(counts, c->counts, sizeof c->counts);
+}
+
 neve_status neve_collector_set_mode(neve_collector *c, neve_mode mode)
 {
     if (c->is_collecting)

@@ -112,6 +112,52 @@ static void test_young_threshold(void **unused)
 }
 
 /* Crossed, but enough was freed since: the safe point does nothing. */
+/* Counts are what the thresholds are compared with, and asking changes nothing. */
+static void test_counts(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_runtime_with((uint32_t[]){10, 5, 5}, NULL);
+    neve_collector *collector = neve_runtime_collector(runtime);
+    uint32_t counts[NEVE_GENERATIONS];
+    neve_collector_get_counts(collector, counts);
+    assert_int_equal(counts[0] + counts[1] + counts[2], 0);
+    pair *held[7];
+    for (int i = 0; i < 7; i++)
+        held[i] = new_pair(runtime, &pair_type, '\0');
+    neve_release(runtime, &held[6]->base);
+    for (int i = 0; i < 2; i++) {
+        neve_collector_get_counts(collector, counts);
+        assert_int_equal(counts[0], 6);
+        assert_int_equal(counts[1], 0);
+    }
+    collect(runtime, 0);
+    neve_collector_get_counts(collector, counts);
+    assert_int_equal(counts[0], 0);
+    assert_int_equal(counts[1], 1);
+    collect(runtime, 1);
+    neve_collector_get_counts(collector, counts);
+    assert_int_equal(counts[1], 0);
+    assert_int_equal(counts[2], 1);
+    for (int i = 0; i < 6; i++)
+        neve_release(runtime, &held[i]->base);
+    neve_runtime_destroy(runtime);
+}
+
+/* Taking events returns and clears those that were asked for, and leaves the others. */
+static void test_taken_events(void **unused)
+{
+    (void)unused;
+    neve_eval_breaker breaker = {0};
+    const uint32_t signal = NEVE_EVENT_HOST, other = NEVE_EVENT_HOST << 1;
+    assert_int_equal(neve_breaker_take(&breaker, signal | other), 0);
+    neve_breaker_set(&breaker, NEVE_EVENT_COLLECT | signal);
+    assert_int_equal(neve_breaker_take(&breaker, signal | other), signal);
+    assert_int_equal(neve_breaker_get(&breaker), NEVE_EVENT_COLLECT);
+    assert_int_equal(neve_breaker_take(&breaker, signal | other), 0);
+    assert_int_equal(neve_breaker_take(&breaker, UINT32_MAX), NEVE_EVENT_COLLECT);
+    assert_int_equal(neve_breaker_get(&breaker), 0);
+}
+
 static void test_threshold_uncrossed(void **unused)
 {
     (void)unused;
@@ -504,6 +550,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_young_threshold),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_taken_events),
         cmocka_unit_test(test_threshold_uncrossed),
         cmocka_unit_test(test_zero_threshold_disables),
         cmocka_unit_test(test_enable_and_disable),

@@ -15,7 +15,8 @@ def test_names_and_documentation(runner):
         for name in neve.__all__:
             assert getattr(neve, name).__doc__, name
         assert neve.__all__ == ["install", "uninstall", "is_installed", "step", "stats",
-                                "freeze", "unfreeze", "refreeze", "prefork"]
+                                "freeze", "unfreeze", "refreeze", "prefork",
+                                "cow_reference", "cow_report"]
         assert not neve.is_installed()      # importing changes nothing
     """)
 

@@ -25,6 +25,8 @@ SOUND = {
     "python/src/module.c": '#include <Python.h>\n#include <neve.h>\n#include "compat/compat.h"\n',
     "python/src/compat/compat.h": "#if PY_VERSION_HEX >= 0x030C0000\n#endif\n",
     "tests/heap/test_pool.c": '#include "heap/pool.h"\n',
+    "examples/vm/vm.h": "#include <neve.h>\n",
+    "examples/vm/main.c": '#include "vm.h"\n',
 }
 
 BROKEN = [
@@ -43,6 +45,8 @@ BROKEN = [
     ("python/src/module.c", '#include "heap/pool.h"\n', ":1:", "python/ sees include/ only"),
     ("python/src/module.c", '#include "../../src/heap/pool.h"\n', ":1:", "sees include/ only"),
     ("python/src/module.c", "#if PY_VERSION_HEX\n#endif\n", ":1:", "uses PY_VERSION_HEX"),
+    ("examples/vm/main.c", '#include "heap/pool.h"\n', ":1:", "examples/ sees include/ only"),
+    ("examples/vm/main.c", "#include <Python.h>\n", ":1:", "only python/ knows CPython"),
     ("tests/python/helper.c", '#include "heap/pool.h"\n', ":1:", "tests/python/ sees include/"),
 ]
 

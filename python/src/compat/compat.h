@@ -10,6 +10,7 @@
  *   compat_frames.c      frames: what they hold, hiding and showing them
  *   compat_immortal.c    counts that are never written, caches, hidden references
  *   compat_memory.c      stacked allocators, and who shares the GIL
+ *   compat_objects.c     how objects lie in their blocks, for those who look from outside
  *   compat_roots.c       what is certainly alive
  *   compat_run.c         running what follows the option -c
  *   compat_traverse.c    references that are reported but not counted
@@ -38,6 +39,7 @@
 #include <internal/pycore_object.h>
 
 #include "neve/collect.h"
+#include "neve/cow.h"
 #include "neve/host.h"
 
 #if PY_VERSION_HEX < 0x030b0000 || PY_VERSION_HEX >= 0x03100000
@@ -287,6 +289,11 @@ bool nvpy_compat_has_own_gils(void);
 PyThreadState *nvpy_compat_thread_with_gil(void);
 /* Whether the calling thread holds the GIL of `interp`, the main interpreter. */
 bool nvpy_compat_shares_gil(PyInterpreterState *interp);
+
+/* ---- compat_objects.c ---- */
+
+/* `debug_bytes`: what the debug hooks put in front of each block. */
+neve_cow_model nvpy_compat_object_model(size_t debug_bytes);
 
 /* ---- compat_roots.c ---- */
 

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * neve cow: what a process no longer shares with the one that it was forked from, and why.
+ *
+ * The looking is the library's (neve/cow.h); this file owns the command line and the
+ * table for people, cow_html.c the picture.
+ */
+#include "cli.h"
+
+#include <neve/cow.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: neve cow [options] PID\n"
+    "\n"
+    "Shows how much of a forked process's memory is still shared, and what made the rest private: "
+    "by\n"
+    "part of the memory, by cause, and for a Python program on Neve by type of object. The process "
+    "is\n"
+    "neither stopped nor changed. What changed is found by comparing with the memory at the fork, "
+    "if\n"
+    "the parent keeps a copy of it (neve.cow_reference(), NEVE_COW_REFERENCE=1), or else with the\n"
+    "parent's memory as it is now.\n"
+    "\n"
+    "options\n"
+    "  --against PID    compare with the memory of this process, a relative by fork\n"
+    "  --html FILE      write a picture of the pages, with the tables, to FILE; prints nothing "
+    "else\n"
+    "  --json           print JSON\n"
+    "  --pages          with --json: every page as well\n"
+    "  --types N        print at most N types of objects (default 20)\n"
+    "  -h, --help       print this and exit\n"
+    "\n"
+    "One must be permitted to debug the process: its user, or root.\n"
+    "\n"
+    "The exit status is 0 if it was done, 1 if it failed, 2 if the command line cannot be "
+    "followed.\n";
+
+typedef struct cow_options {
+    int pid, against; /* 0: not given */
+    const char *html; /* NULL: not given */
+    bool is_json, has_pages;
+    int types;
+} cow_options;
+
+/* A number above `least` - 1; NVCLI_DONE, or the status after an error. */
+static int read_number(const char *what, const char *text, int least, int *number)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value < least ||
+        value > INT_MAX)
+        return nvcli_error(NVCLI_USAGE, "cow: %s: '%s' is not a %s: see neve cow --help", what,
+                           text, least == 0 ? "whole number" : "process number");
+    *number = (int)value;
+    return NVCLI_DONE;
+}
+
+/* An option with a value: "--name value" or "--name=value". *value is NULL if it is another. */
+static int take_value(const char *name, int argc, char **argv, int *at, const char **value)
+{
+    size_t length = strlen(name);
+    *value = NULL;
+    if (strncmp(argv[*at], name, length) != 0)
+        return NVCLI_DONE;
+    if (argv[*at][length] == '=') {
+        *value = argv[*at] + length + 1;
+    } else if (argv[*at][length] == '\0') {
+        if (*at + 1 == argc)
+            return nvcli_error(NVCLI_USAGE, "cow: %s needs a value: see neve cow --help", name);
+        *value = argv[++*at];
+    }
+    return NVCLI_DONE;
+}
+
+static int parse_word(int argc, char **argv, int *at, cow_options *options)
+{
+    const char *word = argv[*at];
+    if (*word != '-') {
+        if (options->pid != 0)
+            return nvcli_error(NVCLI_USAGE, "cow: '%s': one process at a time", word);
+        return read_number("PID", word, 1, &options->pid);
+    }
+    if (strcmp(word, "--json") == 0) {
+        options->is_json = true;
+        return NVCLI_DONE;
+    }
+    if (strcmp(word, "--pages") == 0) {
+        options->has_pages = true;
+        return NVCLI_DONE;
+    }
+    const char *value;
+    int status = take_value("--against", argc, argv, at, &value);
+    if (status != NVCLI_DONE || value != NULL)
+        return status != NVCLI_DONE ? status
+                                    : read_number("--against", value, 1, &options->against);
+    status = take_value("--types", argc, argv, at, &value);
+    if (status != NVCLI_DONE || value != NULL)
+        return status != NVCLI_DONE ? status : read_number("--types", value, 0, &options->types);
+    status = take_value("--html", argc, argv, at, &value);
+    if (status != NVCLI_DONE || value != NULL) {
+        options->html = value;
+        if (value != NULL && *value == '\0')
+            return nvcli_error(NVCLI_USAGE, "cow: --html needs the name of a file");
+        return status;
+    }
+    return nvcli_error(NVCLI_USAGE, "cow: unknown option '%s': see neve cow --help", word);
+}
+
+static int parse(int argc, char **argv, cow_options *options)
+{
+    for (int at = 1; at < argc; at++) {
+        int status = parse_word(argc, argv, &at, options);
+        if (status != NVCLI_DONE)
+            return status;
+    }
+    if (options->pid == 0)
+        return nvcli_error(NVCLI_USAGE, "cow: no process number: see neve cow --help");
+    if (options->is_json && options->html != NULL)
+        return nvcli_error(NVCLI_USAGE, "cow: choose one of --json and --html");
+    if (options->has_pages && !options->is_json)
+        return nvcli_error(NVCLI_USAGE, "cow: --pages needs --json");
+    return NVCLI_DONE;
+}
+
+/* ---- the table ---- */
+
+static double kib(const neve_cow_report *report, size_t pages)
+{
+    return (double)pages * (double)report->page_bytes / 1024.0;
+}
+
+static void print_head(const neve_cow_report *report)
+{
+    printf("process %d, ", report->pid);
+    switch (report->basis) {
+    case NEVE_COW_BASIS_NONE:
+        puts("compared with nothing");
+        break;
+    case NEVE_COW_BASIS_PARENT:
+        printf("compared with the memory of process %d now\n", report->basis_pid);
+        break;
+    case NEVE_COW_BASIS_REFERENCE:
+        printf("compared with the copy that process %d keeps\n", report->basis_pid);
+        break;
+    }
+    if (report->remark[0] != '\0')
+        printf("note: %s\n", report->remark);
+    printf("\nkB: shared %.0f, private clean %.0f, private dirty %.0f, Rss %.0f, Pss %.0f, "
+           "swapped %.0f\n",
+           (double)(report->shared_clean + report->shared_dirty) / 1024,
+           (double)report->private_clean / 1024, (double)report->private_dirty / 1024,
+           (double)report->rss / 1024, (double)report->pss / 1024, (double)report->swap / 1024);
+}
+
+static void print_areas(const neve_cow_report *report)
+{
+    printf("\n%-34s%10s%10s%10s%10s\n", "kB, by part of the memory", "shared", "clean", "dirty",
+           "swapped");
+    for (unsigned i = 0; i <= NEVE_COW_AREAS; i++) {
+        const neve_cow_sum *sum = i < NEVE_COW_AREAS ? &report->areas[i] : &report->whole;
+        const char *name = i < NEVE_COW_AREAS ? neve_cow_area_text((neve_cow_area)i) : "all";
+        printf("%-34s", name);
+        for (unsigned s = 0; s < NEVE_COW_STATES; s++)
+            printf("%10.0f", kib(report, sum->pages[s]));
+        putchar('\n');
+    }
+}
+
+static void print_causes(const neve_cow_report *report)
+{
+    printf("\n%-62s%10s%12s%12s\n", "dirty pages, kB, by main cause", "kB", "any of it", "bytes");
+    for (unsigned c = 0; c < NEVE_COW_CAUSES; c++)
+        if (report->whole.causes[c] != 0)
+            printf("%-62s%10.0f%12.0f%12llu\n", neve_cow_cause_text((neve_cow_cause)c),
+                   kib(report, report->whole.main_causes[c]), kib(report, report->whole.causes[c]),
+                   (unsigned long long)report->whole.bytes[c]);
+}
+
+static void print_types(const neve_cow_report *report, int limit)
+{
+    if (report->type_count == 0 || limit == 0)
+        return;
+    printf("\n%-30s%9s%9s%9s%10s%10s%10s%10s\n", "dirty pages by type of object", "kB", "alone",
+           "same", "changed", "counts", "allocated", "freed");
+    for (size_t i = 0; i < report->type_count && i < (size_t)limit; i++) {
+        const neve_cow_type *t = &report->types[i];
+        printf("%-29.29s %9.0f%9.0f%9.0f%10zu%10zu%10zu%10zu\n", t->name, kib(report, t->pages),
+               kib(report, t->pages_alone), kib(report, t->pages_same), t->changed, t->count_only,
+               t->allocated, t->freed);
+    }
+    if (report->type_count > (size_t)limit)
+        printf("... and %zu more (--types)\n", report->type_count - (size_t)limit);
+}
+
+static void write_out(void *ctx, const char *text, size_t length)
+{
+    (void)fwrite(text, 1, length, ctx);
+}
+
+int nvcli_cow(int argc, char **argv)
+{
+    cow_options options = {.types = 20};
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+            fputs(usage, stdout);
+            return NVCLI_DONE;
+        }
+    int status = parse(argc, argv, &options);
+    if (status != NVCLI_DONE)
+        return status;
+    neve_cow_report *report;
+    char problem[256];
+    if (neve_cow_look(options.pid, options.against, &report, problem) != NEVE_OK)
+        return nvcli_error(NVCLI_FAILED, "cow: %s", problem);
+    if (options.html != NULL) {
+        status = nvcli_cow_html(report, options.html);
+    } else if (options.is_json) {
+        neve_cow_write_json(report, options.has_pages, write_out, stdout);
+    } else {
+        print_head(report);
+        print_areas(report);
+        print_causes(report);
+        print_types(report, options.types);
+    }
+    neve_cow_report_free(report);
+    return status;
+}
