@@ -16,9 +16,13 @@ BENCH_FLAGS  ?=
 CPYTHON_FLAGS ?=
 
 TOOL := $(TOOLS_PYTHON) -B
+comma := ,
 
-.PHONY: help run build vm test test-cpython pythons bench bench-pauses deps deps-run deps-wheel install install-python \
-        wheel sdist format check clean
+# Those that `make bench-prefork` measures; an interpreter that was asked for is the only one.
+BENCH_PYTHONS := $(if $(filter file,$(origin PYTHON)),--versions 3.11$(comma)3.13$(comma)newest,--python '$(PYTHON)')
+
+.PHONY: help run build vm test test-cpython pythons bench bench-pauses bench-prefork deps deps-run deps-wheel install \
+        install-python wheel sdist format check clean
 
 help:
 	@echo "make run       build, then compare stock CPython and Neve on examples/prefork.py"
@@ -27,6 +31,7 @@ help:
 	@echo "make pythons   fetch CPython 3.13 to 3.15 into build/pythons, for tests only"
 	@echo "make bench     the benchmarks"
 	@echo "make bench-pauses  pauses and memory of large heaps in every mode, with pictures; takes hours"
+	@echo "make bench-prefork  memory and latency of gunicorn's workers under load, with pictures; takes an hour"
 	@echo "make build     the importable Python package, in build/python/<cache tag>/, and build/neve"
 	@echo "make vm        the example virtual machine, build/vm; docs/vm.md says what it runs"
 	@echo "make deps      install the Debian packages that are missing"
@@ -68,6 +73,12 @@ bench:
 bench-pauses:
 	@sh tools/deps.sh bench programs
 	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' --only bench_pauses -- $(BENCH_FLAGS)
+
+bench-prefork:
+	@sh tools/deps.sh bench programs pythons
+	@$(TOOL) tools/fetch_pythons.py >/dev/null || \
+	    echo "neve: not all interpreters could be fetched: fewer are measured, as named below" >&2
+	@$(TOOL) tools/run_bench.py $(BENCH_PYTHONS) --only bench_prefork -- $(BENCH_FLAGS)
 
 deps:
 	@sh tools/deps.sh run test pythons programs bench

@@ -16,9 +16,9 @@ pythons_packages="$run_packages patchelf"
 # The programs of tests/programs, and what they are made of.
 programs_packages="$run_packages python3-pytest python3-django gunicorn uwsgi-core
                    uwsgi-plugin-python3 celery python3-celery python3-aiohttp python3-httpx
-                   python3-sphinx mypy python3-pytest-xdist python3-pytest-forked"
+                   python3-sphinx mypy python3-pytest-xdist python3-pytest-forked wrk"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4
-                valgrind python3-sphinx"
+                valgrind wrk python3-sphinx"
 
 # The version of Python that the system has (Debian 12: 3.11).
 version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null ||

@@ -22,7 +22,7 @@ import subprocess
 import sys
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "neve": "Neve",
+LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "off": "stock, collector off", "neve": "Neve",
           "generational": "Neve generational", "incremental": "Neve incremental",
           "snapshot": "Neve snapshot", "prefork": "Neve + prefork"}
 # The configurations that run on Neve, and the mode that each asks for; None is Neve's own default.

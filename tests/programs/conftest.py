@@ -26,7 +26,7 @@ def pytest_sessionstart(session):
                     f"build/python/{sys.implementation.cache_tag}: build it with make "
                     f"PYTHON={sys.executable}", returncode=1)
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
-    missing += [name for name in ["uwsgi"] if shutil.which(name) is None]
+    missing += [name for name in ["uwsgi", "wrk"] if shutil.which(name) is None]
     if missing:
         pytest.exit(f"{sys.executable} lacks {', '.join(missing)}: sh tools/deps.sh programs "
                     "installs them for Debian's own interpreter", returncode=1)
