@@ -370,7 +370,7 @@ def cow_report(pid=None, against=None, pages=False):
     docs/cow.md names the fields; they are those of ``neve cow --json``.
 
     Does not need Neve to be installed, but knows objects only on Neve's heap. Reads, and stops
-    nobody; takes some 10 microseconds for each dirty page.
+    nobody; takes some 15 microseconds for each dirty page.
 
     Raises ``ProcessLookupError`` if there is no such process or it cannot be compared,
     ``PermissionError`` if the system does not permit to look at it, ``RuntimeError`` where there is

@@ -148,44 +148,72 @@ static uint32_t learn_type(nv_look *look, uintptr_t address)
     return (uint32_t)look->types.count - 1;
 }
 
-/* The index of the type at this address, or 0. */
+static size_t slot_of(uintptr_t address)
+{
+    return (size_t)((uint64_t)address * 0x9e3779b97f4a7c15u >> 40) % NV_TYPE_SLOTS;
+}
+
+/* The slot of the type at this address, or the free one that it would have. */
+static nv_type_slot *find_slot(nv_look *look, uintptr_t address)
+{
+    size_t at = slot_of(address);
+    while (look->slots[at].address != 0 && look->slots[at].address != address)
+        at = (at + 1) % NV_TYPE_SLOTS;
+    return &look->slots[at];
+}
+
+/* The index of the type at this address, if it is known already, or 0. */
+static uint32_t known_type(nv_look *look, uintptr_t address)
+{
+    return address == 0 ? 0 : find_slot(look, address)->type;
+}
+
+/* The same, found out if need be. */
 static uint32_t find_type(nv_look *look, uintptr_t address)
 {
     if (address < 4096)
         return 0;
-    size_t home = (size_t)((uint64_t)address * 0x9e3779b97f4a7c15u >> 40) % NV_TYPE_SLOTS;
-    size_t at = home;
-    while (look->slots[at].address != 0) {
-        if (look->slots[at].address == address)
-            return look->slots[at].type;
-        at = (at + 1) % NV_TYPE_SLOTS;
-    }
-    if (look->misses[home] == address || look->types.count > NV_TYPE_SLOTS / 2)
+    nv_type_slot *slot = find_slot(look, address);
+    uintptr_t *miss = &look->misses[slot_of(address)];
+    if (slot->address != 0)
+        return slot->type;
+    if (*miss == address || look->types.count > NV_TYPE_SLOTS / 2)
         return 0;
     uint32_t type = learn_type(look, address);
     if (type != 0)
-        look->slots[at] = (nv_type_slot){address, type};
+        *slot = (nv_type_slot){address, type};
     else
-        look->misses[home] = address;
+        *miss = address;
     return type;
 }
 
 /* ---- blocks ---- */
 
-static uint32_t type_of_object(nv_look *look, const nv_block *block, const unsigned char *first)
+/* Tries all places at which an object can begin in its block; `find` is one of the two
+ * functions above. */
+static uint32_t try_starts(nv_look *look, const nv_block *block, const unsigned char *first,
+                           uint32_t (*find)(nv_look *look, uintptr_t address))
 {
     const neve_cow_model *model = look->model;
     uint32_t start = model->head_bytes;
     for (unsigned i = 0;; i++) {
         if (start + model->type_offset + sizeof(uintptr_t) > block->first_bytes)
             return 0;
-        uint32_t type = find_type(look, word_at(first + start + model->type_offset));
+        uint32_t type = find(look, word_at(first + start + model->type_offset));
         if (type != 0 && type_at(look, type)->start == start)
             return type;
         if (i == sizeof model->heads / sizeof *model->heads)
             return 0;
         start += model->heads[i].bytes;
     }
+}
+
+/* Known types first: what stands at the wrong place is mostly a pointer that no other object
+ * has, and each of these costs system calls to look at. */
+static uint32_t type_of_object(nv_look *look, const nv_block *block, const unsigned char *first)
+{
+    uint32_t type = try_starts(look, block, first, known_type);
+    return type != 0 ? type : try_starts(look, block, first, find_type);
 }
 
 void nv_block_identify(nv_look *look, nv_block *block)
