@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "usage: neve cow [options] PID\n"
@@ -29,6 +30,10 @@ static const char usage[] =
     "\n"
     "options\n"
     "  --against PID    compare with the memory of this process, a relative by fork\n"
+    "  --every S        look every S seconds, until the process ends, and print a line each time: "
+    "what\n"
+    "                   is private and dirty, by main cause, in kB; with --json a report a line\n"
+    "  --times N        with --every: look N times\n"
     "  --html FILE      write a picture of the pages, with the tables, to FILE; prints nothing "
     "else\n"
     "  --json           print JSON\n"
@@ -45,7 +50,7 @@ typedef struct cow_options {
     int pid, against; /* 0: not given */
     const char *html; /* NULL: not given */
     bool is_json, has_pages;
-    int types;
+    int types, every, times; /* the latter two 0: not given */
 } cow_options;
 
 /* A number above `least` - 1; NVCLI_DONE, or the status after an error. */
@@ -56,8 +61,9 @@ static int read_number(const char *what, const char *text, int least, int *numbe
     long value = strtol(text, &end, 10);
     if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value < least ||
         value > INT_MAX)
-        return nvcli_error(NVCLI_USAGE, "cow: %s: '%s' is not a %s: see neve cow --help", what,
-                           text, least == 0 ? "whole number" : "process number");
+        return nvcli_error(NVCLI_USAGE,
+                           "cow: %s: '%s' is not a number from %d on: see neve cow --help", what,
+                           text, least);
     *number = (int)value;
     return NVCLI_DONE;
 }
@@ -103,6 +109,12 @@ static int parse_word(int argc, char **argv, int *at, cow_options *options)
     status = take_value("--types", argc, argv, at, &value);
     if (status != NVCLI_DONE || value != NULL)
         return status != NVCLI_DONE ? status : read_number("--types", value, 0, &options->types);
+    status = take_value("--every", argc, argv, at, &value);
+    if (status != NVCLI_DONE || value != NULL)
+        return status != NVCLI_DONE ? status : read_number("--every", value, 1, &options->every);
+    status = take_value("--times", argc, argv, at, &value);
+    if (status != NVCLI_DONE || value != NULL)
+        return status != NVCLI_DONE ? status : read_number("--times", value, 1, &options->times);
     status = take_value("--html", argc, argv, at, &value);
     if (status != NVCLI_DONE || value != NULL) {
         options->html = value;
@@ -124,6 +136,10 @@ static int parse(int argc, char **argv, cow_options *options)
         return nvcli_error(NVCLI_USAGE, "cow: no process number: see neve cow --help");
     if (options->is_json && options->html != NULL)
         return nvcli_error(NVCLI_USAGE, "cow: choose one of --json and --html");
+    if (options->times != 0 && options->every == 0)
+        return nvcli_error(NVCLI_USAGE, "cow: --times needs --every");
+    if (options->every != 0 && options->html != NULL)
+        return nvcli_error(NVCLI_USAGE, "cow: choose one of --every and --html");
     if (options->has_pages && !options->is_json)
         return nvcli_error(NVCLI_USAGE, "cow: --pages needs --json");
     return NVCLI_DONE;
@@ -199,9 +215,86 @@ static void print_types(const neve_cow_report *report, int limit)
         printf("... and %zu more (--types)\n", report->type_count - (size_t)limit);
 }
 
+/* ---- over time ---- */
+
+/* Columns of main causes that belong together. */
+static const struct {
+    const char *title;
+    neve_cow_cause first, last;
+} columns[] = {
+    {"new", NEVE_COW_CAUSE_NEW, NEVE_COW_CAUSE_NEW},
+    {"same", NEVE_COW_CAUSE_SAME, NEVE_COW_CAUSE_SAME},
+    {"counts", NEVE_COW_CAUSE_COUNT, NEVE_COW_CAUSE_COUNT},
+    {"caches", NEVE_COW_CAUSE_HEAD, NEVE_COW_CAUSE_CACHE},
+    {"blocks", NEVE_COW_CAUSE_LINK, NEVE_COW_CAUSE_ALLOCATED},
+    {"contents", NEVE_COW_CAUSE_BODY, NEVE_COW_CAUSE_BODY},
+    {"other", NEVE_COW_CAUSE_OTHER, NEVE_COW_CAUSE_OTHER},
+    {"unknown", NEVE_COW_CAUSE_UNKNOWN, NEVE_COW_CAUSE_UNKNOWN},
+};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+static void print_sample(const neve_cow_report *report, int seconds, bool is_first)
+{
+    if (is_first) {
+        if (report->remark[0] != '\0')
+            printf("note: %s\n", report->remark);
+        printf("%9s%11s", "seconds", "kB dirty");
+        for (unsigned i = 0; i < COLUMNS; i++)
+            printf("%10s", columns[i].title);
+        putchar('\n');
+    }
+    printf("%9d%11.0f", seconds, kib(report, report->whole.pages[NEVE_COW_STATE_DIRTY]));
+    for (unsigned i = 0; i < COLUMNS; i++) {
+        size_t pages = 0;
+        for (int c = (int)columns[i].first; c <= (int)columns[i].last; c++)
+            pages += report->whole.main_causes[c];
+        printf("%10.0f", kib(report, pages));
+    }
+    putchar('\n');
+}
+
 static void write_out(void *ctx, const char *text, size_t length)
 {
     (void)fwrite(text, 1, length, ctx);
+}
+
+static int show(const neve_cow_report *report, const cow_options *options)
+{
+    if (options->html != NULL)
+        return nvcli_cow_html(report, options->html);
+    if (options->is_json) {
+        neve_cow_write_json(report, options->has_pages, write_out, stdout);
+        return NVCLI_DONE;
+    }
+    print_head(report);
+    print_areas(report);
+    print_causes(report);
+    print_types(report, options->types);
+    return NVCLI_DONE;
+}
+
+/* The end of the process is the end of the table, not a failure. */
+static int watch(const cow_options *options)
+{
+    neve_cow_report *report;
+    char problem[256];
+    for (int i = 0; options->times == 0 || i < options->times; i++) {
+        if (i > 0)
+            sleep((unsigned)options->every);
+        neve_status status = neve_cow_look(options->pid, options->against, &report, problem);
+        if (status == NEVE_EINVAL && i > 0)
+            return NVCLI_DONE;
+        if (status != NEVE_OK)
+            return nvcli_error(NVCLI_FAILED, "cow: %s", problem);
+        if (options->is_json)
+            neve_cow_write_json(report, options->has_pages, write_out, stdout);
+        else
+            print_sample(report, i * options->every, i == 0);
+        neve_cow_report_free(report);
+        if (fflush(stdout) != 0)
+            return NVCLI_DONE; /* main says so */
+    }
+    return NVCLI_DONE;
 }
 
 int nvcli_cow(int argc, char **argv)
@@ -215,20 +308,13 @@ int nvcli_cow(int argc, char **argv)
     int status = parse(argc, argv, &options);
     if (status != NVCLI_DONE)
         return status;
+    if (options.every != 0)
+        return watch(&options);
     neve_cow_report *report;
     char problem[256];
     if (neve_cow_look(options.pid, options.against, &report, problem) != NEVE_OK)
         return nvcli_error(NVCLI_FAILED, "cow: %s", problem);
-    if (options.html != NULL) {
-        status = nvcli_cow_html(report, options.html);
-    } else if (options.is_json) {
-        neve_cow_write_json(report, options.has_pages, write_out, stdout);
-    } else {
-        print_head(report);
-        print_areas(report);
-        print_causes(report);
-        print_types(report, options.types);
-    }
+    status = show(report, &options);
     neve_cow_report_free(report);
     return status;
 }

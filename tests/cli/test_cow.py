@@ -98,6 +98,28 @@ def test_a_worker(neve, runner, worker):
     assert "by type" not in neve("cow", "--types=0", str(worker)).out
 
 
+def test_over_time(neve, worker):
+    result = neve("cow", "--every", "1", "--times", "2", str(worker))
+    assert result.status == 0 and result.err == "", result
+    head, *rows = [line.split() for line in result.out.splitlines()]
+    assert head[:5] == ["seconds", "kB", "dirty", "new", "same"] and head[5] == "counts", result
+    numbers = [[int(word) for word in row] for row in rows]
+    assert [row[0] for row in numbers] == [0, 1]
+    assert all(row[1] == sum(row[2:]) and row[4] > 1000 for row in numbers), result
+    lines = neve("cow", "--json", "--every=1", "--times=2", str(worker)).out.splitlines()
+    assert [json.loads(line)["pid"] for line in lines] == [worker, worker]
+
+
+def test_over_time_until_the_end(neve):
+    with started(["sh", "-c", "echo $$; read line"]) as pid:
+        with subprocess.Popen([str(PROGRAM), "cow", "--every=1", str(pid)], text=True,
+                              stdout=subprocess.PIPE) as watching:
+            head = [watching.stdout.readline() for _ in range(3)]
+            os.kill(pid, 9)
+            watching.stdout.read()
+    assert head[0].startswith("note: ") and watching.returncode == 0, head
+
+
 def test_against(neve, worker):
     report = json.loads(neve("cow", "--json", str(worker)).out)
     with open(f"/proc/{worker}/stat") as stat:
@@ -119,7 +141,7 @@ def test_a_program_that_is_no_python(neve):
 
 @pytest.mark.parametrize("words, status, parts", [
     ([], 2, ["no process number"]),
-    (["x"], 2, ["'x'", "process number"]),
+    (["x"], 2, ["PID", "'x'"]),
     (["0"], 2, ["'0'"]),
     (["-1"], 2, ["'-1'"]),
     (["99999999999999999999"], 2, ["'99999999999999999999'"]),
@@ -130,6 +152,10 @@ def test_a_program_that_is_no_python(neve):
     (["--types=", "1"], 2, ["--types", "''"]),
     (["--html=", "1"], 2, ["--html"]),
     (["--json", "--html", "f", "1"], 2, ["--json", "--html"]),
+    (["--times", "2", "1"], 2, ["--times needs --every"]),
+    (["--every", "0", "1"], 2, ["--every", "'0'"]),
+    (["--every", "1", "--html", "f", "1"], 2, ["--every", "--html"]),
+    (["--every", "1", "2147483647"], 1, ["there is no process 2147483647"]),
     (["--pages", "1"], 2, ["--pages needs --json"]),
     (["2147483647"], 1, ["there is no process 2147483647"]),
     ([str(os.getpid()), "--against", "1"], 1, ["cannot be compared"]),
@@ -146,7 +172,7 @@ def test_refusals(neve, words, status, parts):
 def test_help(neve):
     result = neve("cow", "1", "--help")
     assert result.status == 0 and result.out.startswith("usage: neve cow [options] PID\n")
-    for option in ("--against", "--html", "--json", "--pages", "--types"):
+    for option in ("--against", "--every", "--html", "--json", "--pages", "--times", "--types"):
         assert f"  {option}" in result.out
     assert max(map(len, result.out.splitlines())) <= 100
     assert "  cow " in neve("--help").out
