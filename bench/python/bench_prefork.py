@@ -88,6 +88,7 @@ def figures_of(report, requests):
         "shared_mb": in_mb(mean(value_at(rows, requests, 4) for rows in workers)),
         "slope_kb": mean(slope_of(points) for points in half),
         "full": mean(state["collections"][2] for state in report["workers"]),
+        "full_ms": max(state["longest_full_ms"] for state in report["workers"]),
         "p50_ms": load["p50_ms"], "p99_ms": load["p99_ms"], "p999_ms": load["p999_ms"],
         "per_s": load["requests"] / load["seconds"],
     }
@@ -108,7 +109,7 @@ def medians(runs, requests):
 COLUMNS = {
     "before_mb": ("before MB", 1), "baseline_mb": (f"at {BASELINE_REQUESTS} MB", 1), "end_mb": ("end MB", 1),
     "worst_mb": ("worst MB", 1), "pss_mb": ("Pss MB", 1), "shared_mb": ("shared MB", 1),
-    "slope_kb": ("kB/request", 2), "full": ("full", 1), "p50_ms": ("p50 ms", 1), "p99_ms": ("p99 ms", 1),
+    "slope_kb": ("kB/request", 2), "full": ("full", 1), "full_ms": ("full CPU ms", 1), "p50_ms": ("p50 ms", 1), "p99_ms": ("p99 ms", 1),
     "p999_ms": ("p99.9 ms", 1), "per_s": ("requests/s", 0),
 }
 
