@@ -40,6 +40,9 @@ SIZES = {
     "requests": (3_000, 40, "requests that each worker answers at least"),
 }
 KB_PER_MB = 1024
+# What `neve cow` calls them, in the order of its table: heads of the columns, kB.
+CAUSES = {"new": "fresh", "same": "counts up and down", "count": "counts", "head": "heads", "cache": "caches, bytecode",
+          "link": "links", "freed": "freed", "allocated": "allocated", "body": "contents", "other": "other"}
 
 
 # --- figures -----------------------------------------------------------------------------------------------
@@ -85,6 +88,7 @@ def figures_of(report, requests):
         "shared_mb": in_mb(mean(value_at(rows, requests, 4) for rows in workers)),
         "slope_kb": mean(slope_of(points) for points in half),
         "full": mean(state["collections"][2] for state in report["workers"]),
+        "full_ms": max(state["longest_full_ms"] for state in report["workers"]),
         "p50_ms": load["p50_ms"], "p99_ms": load["p99_ms"], "p999_ms": load["p999_ms"],
         "per_s": load["requests"] / load["seconds"],
     }
@@ -105,7 +109,7 @@ def medians(runs, requests):
 COLUMNS = {
     "before_mb": ("before MB", 1), "baseline_mb": (f"at {BASELINE_REQUESTS} MB", 1), "end_mb": ("end MB", 1),
     "worst_mb": ("worst MB", 1), "pss_mb": ("Pss MB", 1), "shared_mb": ("shared MB", 1),
-    "slope_kb": ("kB/request", 2), "full": ("full", 1), "p50_ms": ("p50 ms", 1), "p99_ms": ("p99 ms", 1),
+    "slope_kb": ("kB/request", 2), "full": ("full", 1), "full_ms": ("full CPU ms", 1), "p50_ms": ("p50 ms", 1), "p99_ms": ("p99 ms", 1),
     "p999_ms": ("p99.9 ms", 1), "per_s": ("requests/s", 0),
 }
 
@@ -146,6 +150,13 @@ def table_of(rows):
     return (["configuration", *(head for head, _ in COLUMNS.values())],
             [[common.LABELS[name], *(common.number(row[key], digits) for key, (_, digits) in COLUMNS.items())]
              for name, row in rows.items()])
+
+
+def causes_table(reports):
+    """Of one worker of each configuration, after all its requests; None where nothing was attributed."""
+    rows = [[common.LABELS[name], *(f"{runs[-1]['attribution']['causes'].get(cause, 0):,.0f}" for cause in CAUSES)]
+            for name, runs in reports.items() if runs[-1]["attribution"]]
+    return (["dirty pages, kB", *CAUSES.values()], rows) if rows else None
 
 
 def checks_table(checks):
@@ -196,11 +207,12 @@ def headline(options):
             f"{', QUICK sizes: no figure means anything' * options.quick}")
 
 
-def write_markdown(path, options, tables, checks, drawn):
+def write_markdown(path, options, tables, causes, checks, drawn):
     parts = [f"# A pre-fork server on {re.sub(' [(].*', '', common.machine_line().split(',')[0])}", "",
              headline(options) + ".", "", common.machine_line() + ".", ""]
     for case, rows in tables.items():
         parts += [f"## {CASES[case][1].capitalize()}", "", markdown_table(*table_of(rows)), ""]
+        parts += [markdown_table(*causes[case]), ""] if causes[case] else []
         parts += [f"![{name}]({name})" for name in drawn[case]] + [""]
     if checks:
         parts += ["## Targets", "", markdown_table(*checks_table(checks)), ""]
@@ -219,6 +231,8 @@ def parse_command_line():
     for name, (full, quick, meaning) in SIZES.items():
         parser.add_argument(f"--{name}", type=common.positive, metavar="N",
                             help=f"{meaning} (default {full}, quick {quick})")
+    parser.add_argument("--attribution", action="store_true",
+                        help="say what made the memory of a worker private, by `neve cow`")
     parser.add_argument("--connections", type=common.positive, metavar="N",
                         help="connections of wrk at a time (default: as many as workers)")
     parser.add_argument("--port", type=port_number, default=0, metavar="N",
@@ -279,7 +293,8 @@ def drive():
         prefork_server.require_wrk()
         prefork_server.require_packages("django", "gunicorn")
         prefork_server.listening_socket(options.port).close()
-        with prefork_server.site(options.apps, options.entries, options.workers, options.timeout) as site:
+        with prefork_server.site(options.apps, options.entries, options.workers, options.timeout,
+                                 options.attribution) as site:
             return measure_all(options, site) or status
     except common.Failure as failure:
         common.complain(failure)
@@ -292,7 +307,7 @@ def measure_all(options, site):
                                       options.port, options.interval, options.timeout)
 
     results, status = common.run_in_turn(options, {case: {"page": CASES[case][0]} for case in options.cases}, run_one)
-    tables, checks, drawn = {}, [], {}
+    tables, causes, checks, drawn = {}, {}, [], {}
     for case, reports in results.items():
         reports = {name: runs for name, runs in reports.items() if runs}
         rows = {name: medians(runs, options.requests) for name, runs in reports.items()}
@@ -300,6 +315,10 @@ def measure_all(options, site):
             continue
         print(f"\n== {CASES[case][1]}, over {max(row['objects'] for row in rows.values()):,} objects")
         common.print_table(*table_of(rows))
+        causes[case] = causes_table(reports)
+        if causes[case]:
+            print()
+            common.print_table(*causes[case])
         tables[case], drawn[case] = rows, draw(options.pictures, case, reports)
         if not options.quick:
             checks += judge(case, rows)
@@ -307,7 +326,7 @@ def measure_all(options, site):
         print("\n== targets")
         common.print_table(*checks_table(checks), left=2)
     if tables:
-        write_markdown(os.path.join(options.pictures, "report.md"), options, tables, checks, drawn)
+        write_markdown(os.path.join(options.pictures, "report.md"), options, tables, causes, checks, drawn)
         print(f"\nreport.md and {sum(map(len, drawn.values()))} pictures in {os.path.relpath(options.pictures)}")
     common.write_json(options, "bench_prefork", {"figures": tables, "checks": checks}, results)
     return status

@@ -24,6 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SITE = os.path.join(HERE, "prefork_site")
 # Where Debian has what its own interpreter and no other looks for.
 DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
+COW = os.path.join(common.CHECKOUT, "build", "neve")
 POLL_S = 0.05
 
 
@@ -49,8 +50,9 @@ class Site:
     """The generated applications, compiled once by the interpreter that will run them, and the environment
     of the processes that do."""
 
-    def __init__(self, folder, apps, entries, workers):
+    def __init__(self, folder, apps, entries, workers, has_attribution=False):
         self.folder = folder
+        self.has_attribution = has_attribution
         self.variables = {"PREFORK_SITE_APPS": str(apps), "PREFORK_SITE_ENTRIES": str(entries),
                           "PREFORK_SITE_WORKERS": str(workers),
                           # Of Debian's packages too, whatever the interpreter and whoever runs this.
@@ -81,6 +83,8 @@ class Site:
         environment.pop("NEVE_PREFORK", None)
         if configuration == "prefork":
             environment["NEVE_PREFORK"] = "gunicorn"
+            # So that `neve cow` compares with what was there at the fork.
+            environment["NEVE_COW_REFERENCE"] = "1" if self.has_attribution else "0"
         return environment
 
     def compile(self, timeout_s):
@@ -97,10 +101,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(apps, entries, workers, timeout_s):
+def site(apps, entries, workers, timeout_s, has_attribution=False):
     """A Site in a folder that is gone afterwards, as are all programs."""
     with tempfile.TemporaryDirectory(prefix="neve-prefork-") as folder:
-        made = Site(folder, apps, entries, workers)
+        made = Site(folder, apps, entries, workers, has_attribution)
         made.compile(timeout_s)
         try:
             yield made
@@ -252,6 +256,23 @@ def memory_of(pid):
     return values["Private_Dirty"], values["Pss"], values["Shared_Clean"] + values["Shared_Dirty"]
 
 
+def attribution_of(pid, timeout_s):
+    """What `neve cow` says of a worker: kB of private dirty pages by their main cause, and what was compared."""
+    try:
+        done = subprocess.run([COW, "cow", "--json", str(pid)], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=timeout_s, check=False)
+    except FileNotFoundError:
+        raise common.Failure("--attribution needs build/neve: `make build` makes it") from None
+    except subprocess.TimeoutExpired:
+        raise common.Failure(f"neve cow did not end within {timeout_s:.0f} s and was killed") from None
+    if done.returncode:
+        raise common.Failure(f"neve cow failed: {common.last_line(done.stderr) or done.returncode}")
+    report = json.loads(done.stdout)
+    page_kb = report["page_bytes"] / 1024
+    return {"basis": report["basis"], "types": report["types"],
+            "causes": {cause: sums["pages"] * page_kb for cause, sums in report["causes"].items()}}
+
+
 class Load(Program):
     """wrk, which asks for pages until it is told to stop."""
 
@@ -322,8 +343,10 @@ def measure(made, configuration, page, requests, connections, port, interval_s, 
         for pid in pids:
             samples[pid].append([time.monotonic() - start, *server.sample(pid)])
         parent = server.note("parent")
+        attribution = attribution_of(pids[0], timeout_s) if made.has_attribution else None
         states = server.stop()
     for state in states:
         expect_state(configuration, state)
     shutil.rmtree(notes)
-    return {"samples": list(samples.values()), "load": report, "parent": parent, "workers": states}
+    return {"samples": list(samples.values()), "load": report, "parent": parent, "workers": states,
+            "attribution": attribution}

@@ -51,7 +51,7 @@ def run(environment, *words):
 
 def test_figures_pictures_and_report(environment, tmp_path):
     status, out, err = run(environment, *TOY, "--only", "freeze,prefork", "--cases", "lists",
-                           "--json", tmp_path / "all.json", "--pictures", tmp_path / "pictures")
+                           "--attribution", "--json", tmp_path / "all.json", "--pictures", tmp_path / "pictures")
     assert (status, err) == (0, "")
     document = json.loads((tmp_path / "all.json").read_text())
     assert list(document["results"]["lists"]) == ["freeze", "prefork"]
@@ -65,6 +65,10 @@ def test_figures_pictures_and_report(environment, tmp_path):
             assert rows[-1][2] > rows[0][2] > 0
         assert report["load"]["requests"] <= sum(rows[-1][1] for rows in report["samples"])
         assert all(state["neve"] == (name == "prefork") for state in report["workers"])
+        assert report["attribution"]["basis"] == ("reference" if name == "prefork" else "parent")
+        # All of the private dirty pages but what was written since they were counted.
+        attributed = sum(report["attribution"]["causes"].values())
+        assert attributed == pytest.approx(report["samples"][0][-1][2], rel=0.1)
         figures = document["rows"]["figures"]["lists"][name]
         assert figures["before_mb"] < figures["end_mb"] <= figures["worst_mb"]
         assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["p999_ms"]
@@ -76,7 +80,8 @@ def test_figures_pictures_and_report(environment, tmp_path):
         "stock + gc.freeze", "Neve + prefork"]
     report = (tmp_path / "pictures" / "report.md").read_text()
     end = document["rows"]["figures"]["lists"]["prefork"]["end_mb"]
-    [line] = [line for line in report.splitlines() if line.startswith("| Neve + prefork |")]
+    line, causes = [line for line in report.splitlines() if line.startswith("| Neve + prefork |")]
+    assert len(causes.split(" | ")) == 1 + len(bench_prefork.CAUSES)
     assert line.split(" | ")[3] == f"{end:.1f}" and f"![{names[0]}]({names[0]})" in report
 
 

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import time
 
 NOTES = os.environ.get("PREFORK_SITE_NOTES")
 
@@ -16,6 +17,8 @@ class Counter:
     requests = 0
     descriptor = None
     inherited = [0, 0, 0]
+    # Of the longest full collection, processor time.
+    began = longest_s = 0.0
 
 
 def open_counter():
@@ -24,6 +27,14 @@ def open_counter():
     Counter.inherited = state()["collections"]
     Counter.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.pwrite(Counter.descriptor, bytes(8), 0)
+    gc.callbacks.append(note_collection)
+
+
+def note_collection(phase, info):
+    if phase == "start":
+        Counter.began = time.thread_time()
+    elif info["generation"] == 2:
+        Counter.longest_s = max(Counter.longest_s, time.thread_time() - Counter.began)
 
 
 class CountingMiddleware:
@@ -48,7 +59,7 @@ def state():
     generations = stats["collector"]["generations"] if stats else gc.get_stats()
     return {"neve": stats is not None, "mode": stats and stats["mode"],
             "prefork": stats and stats["prefork"], "collecting": gc.isenabled(),
-            "frozen": gc.get_freeze_count(),
+            "frozen": gc.get_freeze_count(), "longest_full_ms": Counter.longest_s * 1e3,
             "collections": [generation["collections"] - inherited
                             for generation, inherited in zip(generations, Counter.inherited)]}
 
