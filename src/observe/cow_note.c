@@ -66,30 +66,39 @@ void neve_cow_withdraw(const neve_heap *heap)
 
 /* ---- the kept copy ---- */
 
-/* Signals wake it; it goes on waiting. It ends with its parent. `arg` is a page that both
- * share. */
-static void wait_for_ever(void *arg)
+/* Of a page that the two processes share until the copy has its name, by which those who
+ * look know it. */
+typedef struct greeting {
+    int is_ready;
+    pid_t parent;
+} greeting;
+
+/* The system's signal that the parent has died comes, once, when the thread ends that made
+ * this process; the parent may live on, so it is asked for as well. */
+static void wait_for_parent(void *arg)
 {
-    __atomic_store_n((int *)arg, 1, __ATOMIC_RELEASE);
-    for (;;)
-        pause();
+    greeting *shared = arg;
+    pid_t parent = shared->parent;
+    __atomic_store_n(&shared->is_ready, 1, __ATOMIC_RELEASE);
+    while (getppid() == parent)
+        sleep(5);
 }
 
 neve_status neve_cow_keep_reference(void)
 {
     neve_cow_drop_reference();
     own.self = (uintptr_t)&own;
-    int *is_ready = nv_os_map_shared(nv_os_page_bytes());
-    if (is_ready == NULL)
+    greeting *shared = nv_os_map_shared(nv_os_page_bytes());
+    if (shared == NULL)
         return NEVE_EUNSUPPORTED;
-    int child = nv_os_child_begin(wait_for_ever, is_ready, 0, NV_REFERENCE_NAME);
-    /* Until it has its name, by which those who look know it. */
+    shared->parent = getpid();
+    int child = nv_os_child_begin(wait_for_parent, shared, 0, NV_REFERENCE_NAME);
     bool lives = child != 0;
-    while (lives && __atomic_load_n(is_ready, __ATOMIC_ACQUIRE) == 0) {
+    while (lives && __atomic_load_n(&shared->is_ready, __ATOMIC_ACQUIRE) == 0) {
         lives = nv_os_child_reap(child) == NV_OS_CHILD_RUNS;
         usleep(100);
     }
-    nv_os_unmap(is_ready, nv_os_page_bytes());
+    nv_os_unmap(shared, nv_os_page_bytes());
     if (!lives)
         return NEVE_EUNSUPPORTED;
     own.reference = child;

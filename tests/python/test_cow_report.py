@@ -189,11 +189,17 @@ def test_the_process_that_keeps_the_copy(runner):
             os._exit(0 if name(second) == "neve-reference" else 2)
         assert os.wait()[1] == 0
         assert neve.cow_reference(False) == 0 and name(second) is None
-        # It ends with the process that made it.
+        # It ends with the process that made it, also if the thread is gone that did.
+        import threading
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.write(write, b"%d" % neve.cow_reference())
+            made = []
+            thread = threading.Thread(target=lambda: made.append(neve.cow_reference()))
+            thread.start(); thread.join()
+            time.sleep(0.1)
+            if name(made[0]) != "neve-reference": os._exit(1)
+            os.write(write, b"%d" % made[0])
             os.kill(os.getpid(), 9)
         third = int(os.read(read, 20))
         os.waitpid(pid, 0)
