@@ -64,6 +64,10 @@ typedef struct neve_heap_options {
     /* Empty memory that is kept for the next allocations before it goes back
      * to the OS, in bytes. 0: the default of 1 MiB. */
     size_t retain_bytes;
+    /* So many requests of each size class and domain are left to the other
+     * allocator by neve_heap_alloc_or, before the heap has pools for them: of most
+     * sizes a program needs hardly more. 0: none. */
+    uint8_t rare_requests;
 } neve_heap_options;
 
 /* Creates an empty heap. `options` may be NULL. The heap must be destroyed
@@ -79,7 +83,8 @@ NEVE_API void neve_heap_destroy(neve_heap *heap);
 NEVE_API void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size);
 
 /* For a heap that shares its callers with another allocator: where neve_heap_alloc
- * would return NULL, what `otherwise` returns. */
+ * would return NULL, and for the first requests of a size (`rare_requests`), what
+ * `otherwise` returns. */
 NEVE_API void *neve_heap_alloc_or(neve_heap *heap, neve_domain domain, size_t size,
                                   void *(*otherwise)(void *ctx, size_t size), void *ctx);
 

@@ -76,7 +76,9 @@ def fresh_main():
     """Put a new module in the place of ``__main__``, as the interpreter makes it at its start."""
     main = type(sys)("__main__")
     if "__annotations__" in vars(sys.modules["__main__"]):  # up to Python 3.13
-        main.__annotations__ = {}
+        # Not as an attribute: its setter is in a part of the interpreter that is not used otherwise,
+        # and would be in memory for this alone.
+        vars(main)["__annotations__"] = {}
     main.__builtins__ = sys.modules["builtins"]
     main.__loader__ = sys.modules["_frozen_importlib"].BuiltinImporter
     sys.modules["__main__"] = main

@@ -3,9 +3,9 @@
  * CPython's object and mem domains, served by Neve's heap.
  *
  * Requests up to NEVE_SMALL_MAX bytes come from the heap's pools, counted
- * objects and buffers on separate OS pages. Larger ones, and blocks that were
- * given out before, stay with the allocator that was there (for large ones:
- * the system's malloc). What the heap does not own is handed to it, after the
+ * objects and buffers on separate OS pages. Larger ones, the first of each size,
+ * and blocks that were given out before, stay with the allocator that was there
+ * (for large ones: the system's malloc). What the heap does not own is handed to it, after the
  * side-table bits of an object in it were cleared (invariant 5).
  *
  * Where the functions go. CPython lets allocators be stacked: the debug hooks
@@ -54,6 +54,11 @@ static struct {
     void *(*raw_calloc)(void *ctx, size_t count, size_t size); /* NULL: not watched */
 } allocator;
 
+/* So many blocks of each size are left to the interpreter's own allocator, which has
+ * used most sizes before Neve was installed: about as many as its open pools have room
+ * for on pages that they hold already. */
+#define RARE_REQUESTS 128
+
 static void set_direct(void)
 {
     allocator.direct_max =
@@ -75,7 +80,13 @@ static inline void forget_large(const void *block)
         nvpy_large_forget(block);
 }
 
-/* Whatever the fast path does not serve. */
+static void *malloc_previous(served which, size_t size)
+{
+    const PyMemAllocatorEx *previous = &allocator.previous[which];
+    return note_large(previous->malloc(previous->ctx, size), size);
+}
+
+/* Requests that do not go to the heap's fast path. */
 static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served which, size_t size)
 {
     if (NEVE_UNLIKELY(allocator.probes))
@@ -86,18 +97,20 @@ static __attribute__((noinline)) void *malloc_otherwise(neve_heap *heap, served 
         if (block != NULL)
             return block;
     }
-    const PyMemAllocatorEx *previous = &allocator.previous[which];
-    return note_large(previous->malloc(previous->ctx, size), size);
+    return malloc_previous(which, size);
 }
 
-static void *object_malloc_otherwise(void *heap, size_t size)
+/* Those that the heap has no memory for, or leaves to the allocator before it. */
+static void *object_malloc_previous(void *unused, size_t size)
 {
-    return malloc_otherwise(heap, OBJECT, size);
+    (void)unused;
+    return malloc_previous(OBJECT, size);
 }
 
-static void *mem_malloc_otherwise(void *heap, size_t size)
+static void *mem_malloc_previous(void *unused, size_t size)
 {
-    return malloc_otherwise(heap, MEM, size);
+    (void)unused;
+    return malloc_previous(MEM, size);
 }
 
 /* Nothing comes behind the last calls here, on the common path or another, so that
@@ -109,8 +122,8 @@ static inline void *malloc_in(neve_heap *heap, served which, size_t size)
     /* One comparison for both: a size of 0 wraps around. */
     if (NEVE_LIKELY(size - 1 < allocator.direct_max))
         return neve_heap_alloc_or(heap, heap_domains[which], size,
-                                  which == OBJECT ? object_malloc_otherwise : mem_malloc_otherwise,
-                                  heap);
+                                  which == OBJECT ? object_malloc_previous : mem_malloc_previous,
+                                  NULL);
     return malloc_otherwise(heap, which, size);
 }
 
@@ -326,7 +339,8 @@ static bool is_reached(void)
 static bool create_heap(const place places[SERVED])
 {
     neve_heap_options options = {.struct_size = sizeof options,
-                                 .object_starts = NVPY_OBJECT_STARTS};
+                                 .object_starts = NVPY_OBJECT_STARTS,
+                                 .rare_requests = RARE_REQUESTS};
     /* The debug hooks put 16 bytes of their own in front of each block. */
     if (places[OBJECT].has_debug_hooks)
         options.object_starts <<= 1;

@@ -78,7 +78,7 @@ static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
  * index tables of the chunks beyond. */
 #define NV_HASH_CANDIDATES 32768u
 typedef struct nv_candidate_map {
-    uint64_t *slots;   /* hash table: see verify.c; 0: empty */
+    uint32_t *slots;   /* hash table: see verify.c; 0: empty */
     size_t slot_bytes; /* mapped */
     uint32_t mask;     /* slots in use - 1; 0: the index tables are used */
     unsigned shift;    /* 64 less the bits of mask */

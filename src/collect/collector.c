@@ -217,6 +217,8 @@ static neve_status collect(neve_collector *c, int generation)
 {
     c->candidates.count = c->young.count = c->untrackable.count = 0;
     c->marked = 0;
+    if (generation >= 2)
+        nv_tables_drop(c); /* what young collections keep is not held beside the marks */
     if (!nv_vec_reserve(c->heap, &c->candidates, 1)) /* so that it has an address */
         return NEVE_ENOMEM;
     neve_status status = nominate(c, generation);

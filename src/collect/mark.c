@@ -21,11 +21,27 @@
  */
 #include "collect_internal.h"
 
-/* White bits of one pool's granules, or of a chunk that is no arena. */
-static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first, unsigned words)
+/* Nothing of one pool's granules is white or grey. Reads before it writes: pages of
+ * the table that went back to the system stay there, where nothing was old. */
+static void unmark(nv_chunk *chunk, unsigned first)
 {
+    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++)
+        if ((chunk->marks[w].white | chunk->marks[w].grey) != 0)
+            chunk->marks[w] = (nv_mark_word){0};
+}
+
+/* White bits of one pool's granules, or as many of a chunk that is no arena. */
+static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first)
+{
+    uint64_t any = 0;
+    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++)
+        any |= chunk->state[w].hi;
+    if (any == 0) {
+        unmark(chunk, first);
+        return;
+    }
     size_t old = 0, frozen = 0;
-    for (unsigned w = first; w < first + words; w++) {
+    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
         nv_state_word state = chunk->state[w];
         chunk->marks[w] = (nv_mark_word){.white = state.hi};
         if (state.hi == 0)
@@ -42,18 +58,14 @@ void nv_mark_whiten(neve_collector *c, nv_chunk *chunk)
 {
     if (chunk->is_grey)
         chunk->is_grey = false;
-    if (!chunk->is_arena) {
-        whiten(c, chunk, 0, NV_CHUNK_WORDS);
-        return;
-    }
-    for (unsigned p = 1; p < NV_POOLS; p++) {
+    for (unsigned p = 0; p < NV_POOLS; p++) {
         const nv_pool *pool = nv_pool_at(chunk->base, p);
         /* In pools of raw buffers the bits mean something else (heap/fork.c). */
-        if (pool->domain != NEVE_DOMAIN_RAW && (pool->tag & NV_POOL_HAS_STATE) != 0)
-            whiten(c, chunk, p * (unsigned)NV_POOL_BITS_WORDS, NV_POOL_BITS_WORDS);
+        if (chunk->is_arena &&
+            (p == 0 || pool->domain == NEVE_DOMAIN_RAW || (pool->tag & NV_POOL_HAS_STATE) == 0))
+            unmark(chunk, p * (unsigned)NV_POOL_BITS_WORDS);
         else
-            memset(&chunk->marks[p * NV_POOL_BITS_WORDS], 0,
-                   NV_POOL_BITS_WORDS * sizeof(nv_mark_word));
+            whiten(c, chunk, p * (unsigned)NV_POOL_BITS_WORDS);
     }
 }
 

@@ -50,39 +50,52 @@ static inline uint32_t refs_value(uint32_t refs)
 
 /* ---- the map from addresses to numbers ---- */
 
-/* A slot of the hash table holds the granule of the address (44 bits) above the
- * number plus one (20 bits), so that looking up needs no second table. */
-#define SLOT_NUMBER_BITS 20
-#define SLOT_ADDRESS_BITS 48
+/* A slot of the hash table holds the number plus one, and above it as many bits of
+ * the hash, beside those that chose the slot: they tell most other objects without
+ * a look at the vector of candidates. */
+#define SLOT_NUMBER_BITS 16
+#define SLOT_NUMBER_MASK (((uint32_t)1 << SLOT_NUMBER_BITS) - 1)
+_Static_assert(NV_HASH_CANDIDATES <= SLOT_NUMBER_MASK, "numbers fit into a slot");
 
-static inline uint64_t slot_key(const void *object)
+/* The high bits of the product are those that all bits of the address went into. */
+static inline uint64_t hash_of(const void *object)
 {
-    return (uint64_t)(uintptr_t)object >> NV_GRANULE_SHIFT << SLOT_NUMBER_BITS;
+    return (uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u;
 }
 
-/* The high bits of the product: those that all bits of the address went into. */
-static inline uint32_t hash_of(const nv_candidate_map *map, const void *object)
+static inline uint32_t hash_place(const nv_candidate_map *map, uint64_t hash)
 {
-    return (uint32_t)(((uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u) >> map->shift);
+    return (uint32_t)(hash >> map->shift);
 }
 
-static inline void hash_insert(const nv_candidate_map *map, const void *object, uint32_t number)
+static inline uint32_t hash_tag(const nv_candidate_map *map, uint64_t hash)
 {
-    uint32_t i = hash_of(map, object);
-    while (map->slots[i] != 0)
-        i = (i + 1) & map->mask;
-    map->slots[i] = slot_key(object) | number;
+    return (uint32_t)(hash >> (map->shift - SLOT_NUMBER_BITS)) << SLOT_NUMBER_BITS;
+}
+
+/* Fills the table with objects [0, n), which are different. */
+static void hash_fill(const nv_candidate_map *map, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        uint64_t hash = hash_of(map->objects[k]);
+        uint32_t i = hash_place(map, hash);
+        while (map->slots[i] != 0)
+            i = (i + 1) & map->mask;
+        map->slots[i] = hash_tag(map, hash) | ((uint32_t)k + 1);
+    }
 }
 
 static inline uint32_t hash_find(const nv_candidate_map *map, const void *object)
 {
-    uint64_t key = slot_key(object);
-    for (uint32_t i = hash_of(map, object);; i = (i + 1) & map->mask) {
-        uint64_t slot = map->slots[i];
-        if ((slot ^ key) >> SLOT_NUMBER_BITS == 0)
-            return (uint32_t)(slot ^ key);
+    uint64_t hash = hash_of(object);
+    uint32_t tag = hash_tag(map, hash);
+    for (uint32_t i = hash_place(map, hash);; i = (i + 1) & map->mask) {
+        uint32_t slot = map->slots[i];
         if (slot == 0)
             return 0;
+        uint32_t number = slot & SLOT_NUMBER_MASK;
+        if ((slot ^ tag) == number && map->objects[number - 1] == object)
+            return number;
     }
 }
 
@@ -111,12 +124,7 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object)
         uint32_t number = index_find(c, object);
         return number != 0 && c->map.objects[number - 1] == object ? number : 0;
     }
-    uint32_t number = hash_find(&c->map, object);
-    /* After the verdict the hash table still holds all candidates, under the
-     * numbers by which gc_refs tells the dead from the others. */
-    if (number != 0 && c->map_is_live && refs_value(c->refs[number - 1]) != 0)
-        return 0;
-    return number;
+    return hash_find(&c->map, object);
 }
 
 static bool map_build(neve_collector *c, void *const *objects, size_t n)
@@ -131,7 +139,7 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
             slots *= 2;
             bits++;
         }
-        size_t bytes = slots * sizeof(uint64_t);
+        size_t bytes = slots * sizeof *map->slots;
         if (map->slot_bytes < bytes) {
             nv_heap_unmap(c->heap, map->slots, map->slot_bytes);
             size_t wanted = bytes < 4096 ? 4096 : bytes;
@@ -144,14 +152,8 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
         }
         map->mask = slots - 1;
         map->shift = 64 - bits;
-        const nv_candidate_map local = *map;
-        uint64_t all = 0;
-        for (size_t i = 0; i < n; i++) {
-            all |= (uint64_t)(uintptr_t)objects[i];
-            hash_insert(&local, objects[i], (uint32_t)i + 1);
-        }
-        /* Two addresses may look the same beyond; the table of chunks ends there too. */
-        return all >> SLOT_ADDRESS_BITS == 0;
+        hash_fill(map, n);
+        return true;
     }
     for (size_t i = 0; i < n; i++) {
         uint32_t *slot = nv_index_ensure(c->heap, objects[i]);
@@ -162,10 +164,15 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
     return true;
 }
 
-/* The index tables shall hold objects[0 .. dead) only, of those [0 .. n) that
- * they were made of. (A hash table is left as it is: see nv_candidate_number.) */
-static void index_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
+/* The map shall hold objects[0 .. dead) only, of those [0 .. n) that it was made of
+ * and that have been put into another order since. */
+static void map_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
 {
+    if (c->map.mask != 0) {
+        memset(c->map.slots, 0, (c->map.mask + (size_t)1) * sizeof *c->map.slots);
+        hash_fill(&c->map, dead);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         uintptr_t entry = nv_entry_find(c->heap, objects[i]);
         *nv_index_slot(entry, nv_entry_chunk(entry)->index, objects[i]) =
@@ -179,7 +186,7 @@ void nv_verify_finish(neve_collector *c)
     c->map.objects = NULL;
     c->map_is_live = false;
     nv_index_drop(heap);
-    if (c->map.slot_bytes > 2 * NV_VEC_KEEP_BYTES) {
+    if (c->map.slot_bytes > NV_VEC_KEEP_BYTES) {
         nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
         c->map.slots = NULL;
         c->map.slot_bytes = 0;
@@ -530,8 +537,8 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
         c->map.objects = NULL; /* nobody is dead: the map is empty */
     } else if (verdict->dead < n) {
         separate(c, objects, n, verdict);
-        if (keep_map && !by_hash)
-            index_narrow(c, objects, n, verdict->dead);
+        if (keep_map)
+            map_narrow(c, objects, n, verdict->dead);
     }
     c->map_is_live = keep_map;
     if (!keep_map)

@@ -179,6 +179,8 @@ void neve_heap_after_fork_child(neve_heap *heap)
             heap->partial_first[domain][size_class] = NULL;
             heap->partial_last[domain][size_class] = NULL;
         }
+    /* The other allocator would serve them on inherited pages. */
+    memset(heap->asked, heap->rare_requests, sizeof heap->asked);
     memset(heap->by_free, 0, sizeof heap->by_free);
     heap->by_free_mask = 0;
     heap->used_pools = 0;

@@ -51,6 +51,7 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->owned[0] = NV_OWNED_NONE(0);
     heap->object_starts = options->object_starts != 0 ? options->object_starts : 1u;
     heap->retain_bytes = options->retain_bytes != 0 ? options->retain_bytes : DEFAULT_RETAIN_BYTES;
+    heap->rare_requests = options->rare_requests;
     heap->on_corruption = options->on_corruption;
     heap->on_corruption_ctx = options->on_corruption_ctx;
     heap->large = options->large != NULL

@@ -225,6 +225,9 @@ struct neve_heap {
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
 
+    uint8_t asked[NEVE_DOMAINS][NV_CLASSES]; /* neve_heap_alloc_or, up to rare_requests */
+    uint8_t rare_requests;
+
     /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1;
      * a set bit says that the list is not empty. The fullest serves first, so
      * that the others can empty. */

@@ -194,13 +194,26 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
     return alloc_otherwise(heap, domain, size);
 }
 
+/* Whether to leave a request to the other allocator: a size class has to be asked for
+ * some times before it gets a pool. Programs want few sizes often, and some blocks of
+ * nearly all others, which would hold an OS page for each domain and class; the other
+ * allocator has room for them on pages that it holds anyway. */
+static inline bool is_rare(neve_heap *heap, neve_domain domain, size_t size)
+{
+    unsigned size_class = class_of(size);
+    if (size - 1 >= NEVE_SMALL_MAX || heap->asked[domain][size_class] == heap->rare_requests)
+        return false;
+    heap->asked[domain][size_class]++;
+    return true;
+}
+
 /* Out of line and called last, so that the fast path needs no frame. */
 static __attribute__((noinline)) void *alloc_or_otherwise(neve_heap *heap, neve_domain domain,
                                                           size_t size,
                                                           void *(*otherwise)(void *, size_t),
                                                           void *ctx)
 {
-    void *block = alloc_otherwise(heap, domain, size);
+    void *block = is_rare(heap, domain, size) ? NULL : alloc_otherwise(heap, domain, size);
     return block != NULL ? block : otherwise(ctx, size);
 }
 

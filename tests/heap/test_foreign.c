@@ -131,6 +131,49 @@ static void another_allocator_serves_the_rest(void **state)
     neve_heap_destroy(heap);
 }
 
+static size_t asked_elsewhere;
+
+static void *count_elsewhere(void *ctx, size_t size)
+{
+    (void)size;
+    asked_elsewhere++;
+    return ctx;
+}
+
+static void rare_sizes_are_left_to_the_other_allocator(void **state)
+{
+    (void)state;
+    enum { RARE = 3 };
+    neve_heap_options options = {.struct_size = sizeof options, .rare_requests = RARE};
+    neve_heap *heap = NULL;
+    assert_ok(neve_heap_create(&options, &heap));
+    asked_elsewhere = 0;
+    size_t expected = 0;
+    for (int d = 0; d < NEVE_DOMAINS; d++)
+        for (size_t size = 1; size <= NEVE_SMALL_MAX; size += NEVE_GRANULE) {
+            for (int i = 0; i < RARE; i++)
+                assert_ptr_equal(
+                    neve_heap_alloc_or(heap, (neve_domain)d, size, count_elsewhere, others),
+                    others);
+            expected += RARE;
+            for (int i = 0; i < 2 * RARE; i++)
+                assert_true(neve_heap_owns(
+                    heap, neve_heap_alloc_or(heap, (neve_domain)d, size, count_elsewhere, others)));
+        }
+    assert_int_equal(asked_elsewhere, expected);
+    neve_heap_destroy(heap);
+
+    /* The child of a fork has pages of its own to fill. */
+    assert_ok(neve_heap_create(&options, &heap));
+    neve_heap_after_fork_child(heap);
+    for (int d = 0; d < NEVE_DOMAINS; d++)
+        assert_true(neve_heap_owns(
+            heap, neve_heap_alloc_or(heap, (neve_domain)d, 48, count_elsewhere, others)));
+    assert_int_equal(asked_elsewhere, expected);
+    assert_heap_sound(heap);
+    neve_heap_destroy(heap);
+}
+
 /* More arenas than the heap's filter has entries in a build for tests. */
 static void blocks_of_all_arenas_are_known(void **state)
 {
@@ -284,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strangers_are_told_apart),
         cmocka_unit_test(another_allocator_serves_the_rest),
+        cmocka_unit_test(rare_sizes_are_left_to_the_other_allocator),
         cmocka_unit_test(blocks_of_all_arenas_are_known),
         cmocka_unit_test(the_inside_of_a_block_is_not_a_block),
         cmocka_unit_test(freeing_a_stranger_is_reported),
