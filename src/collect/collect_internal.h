@@ -181,7 +181,8 @@ typedef struct nv_cycle {
     unsigned word;
     void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
     size_t count, at;
-    size_t cursor; /* in the references of the one at `at` */
+    size_t cursor;  /* in the references of the one at `at` */
+    size_t visited; /* references, in this quantum of the filter */
 
     nv_vec suspects;       /* by number */
     uint32_t *parent;      /* in the forest of groups: see filter.c */
@@ -365,6 +366,9 @@ neve_status nv_verify_map(neve_collector *c, void **objects, size_t n);
 /* Drops the map and what the verification had mapped. */
 void nv_verify_finish(neve_collector *c);
 uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0: none */
+/* How many references the object holds, or at least `enough`: what verifying it takes, and
+ * what clearing it takes. */
+size_t nv_count_references(neve_collector *c, void *object, size_t enough);
 
 /* ---- reclaim.c ---- */
 
@@ -402,7 +406,7 @@ bool nv_filter_subtract(neve_collector *c);
 bool nv_filter_rescue(neve_collector *c);
 /* Moves the groups that come next, of about `n` suspects in all, to c->candidates; or
  * begins with a large one: then there are no candidates. False: nothing is left. */
-bool nv_filter_take(neve_collector *c, size_t n);
+bool nv_filter_take(neve_collector *c, size_t n, size_t references);
 /* Makes some more suspects of the large group grey; true: all are. */
 bool nv_filter_colour(neve_collector *c);
 

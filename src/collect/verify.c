@@ -314,6 +314,26 @@ static void edges_of(neve_collector *c, void *const *objects, size_t n, neve_edg
         edges[i].stride = 0;
 }
 
+static int visit_count(void *object, void *arg)
+{
+    (void)object;
+    ++*(size_t *)arg;
+    return 0;
+}
+
+size_t nv_count_references(neve_collector *c, void *object, size_t enough)
+{
+    neve_edges edges;
+    edges_of(c, &object, 1, &edges);
+    if (edges.stride != 0)
+        return edges.count + (edges.also != NULL);
+    size_t n = 0, cursor = 0;
+    do
+        c->host->traverse(c->ctx, object, visit_count, &n, &cursor);
+    while (cursor != 0 && n < enough);
+    return n;
+}
+
 /* Subtracts what the candidates refer to, and flags those that refer to others.
  * Returns how many refer to one ahead. */
 static inline __attribute__((always_inline)) size_t
