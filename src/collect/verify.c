@@ -559,6 +559,16 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
     return NEVE_OK;
 }
 
+size_t nv_verify_count_dead(const neve_collector *c, const nv_verdict *verdict, size_t begin,
+                            size_t end)
+{
+    size_t dead = 0;
+    /* Where nobody is dead the rescue has ended early, and gc_refs say nothing. */
+    for (size_t i = begin; verdict->dead > 0 && i < end; i++)
+        dead += refs_value(c->refs[i]) == 0;
+    return dead;
+}
+
 bool neve_collector_is_condemned(const neve_collector *c, const void *object)
 {
     return nv_group_is_condemned(c, object) ||
