@@ -60,6 +60,9 @@ typedef struct neve_gather neve_gather;
  * these are enough for one collection: then the survivors of those that were
  * gathered go to generation 2, and the others wait where they are). */
 NEVE_API bool neve_gather_add(neve_gather *into, void *object);
+/* What was added so far is the middle generation, what follows is young. Where a host does
+ * not say so, its middle generation is never passed over, even if nothing dies in it. */
+NEVE_API void neve_gather_young(neve_gather *into);
 
 /* References that lie in an array, `stride` pointers apart; some may be NULL. */
 typedef struct neve_edges {

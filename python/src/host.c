@@ -180,9 +180,12 @@ static bool gather_lists(int generation, neve_gather *into)
     PyInterpreterState *interp = nvpy.interp;
     if (generation == 0)
         return gather_list(nvpy_list(interp, 0), into);
-    if (nvpy.generation == 1)
-        return gather_list(nvpy_list(interp, 2), into) && gather_list(nvpy_list(interp, 1), into) &&
-               gather_list(nvpy_list(interp, 0), into);
+    if (nvpy.generation == 1) {
+        if (!gather_list(nvpy_list(interp, 2), into) || !gather_list(nvpy_list(interp, 1), into))
+            return false;
+        neve_gather_young(into);
+        return gather_list(nvpy_list(interp, 0), into);
+    }
     return gather_list(nvpy_list(interp, 2), into) && gather_list(nvpy_list(interp, 0), into) &&
            gather_list(nvpy_list(interp, 1), into);
 }

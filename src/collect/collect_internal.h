@@ -181,7 +181,8 @@ typedef struct nv_cycle {
     unsigned word;
     void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
     size_t count, at;
-    size_t cursor; /* in the references of the one at `at` */
+    size_t cursor;  /* in the references of the one at `at` */
+    size_t visited; /* references, in this quantum of the filter */
 
     nv_vec suspects;       /* by number */
     uint32_t *parent;      /* in the forest of groups: see filter.c */
@@ -212,6 +213,8 @@ typedef struct nv_cycle {
     uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns */
     uint64_t end_ns;        /* when the last one ended */
     size_t middle;          /* objects in the middle generation, at most */
+    unsigned vain;          /* times in a row that nearly all of it survived */
+    unsigned bypass;        /* so many young collections still make their survivors old */
     size_t unpaid;          /* promotions that the next slice has to pay for */
     uint32_t quiet_count;   /* the young count and ... */
     size_t quiet_old;       /* ... the old population when the last cycle ended */
@@ -254,10 +257,11 @@ struct neve_collector {
     uint32_t pause_us;
     nv_cycle cycle;
     nv_snapshot snapshot;
-    size_t gather_limit;   /* as many young objects are enough for one collection */
-    size_t gathered_pools; /* where the list of touched pools was left */
-    bool is_partial;       /* some young objects were not gathered */
-    size_t survivors;      /* of the collection, or of a batch of a slice */
+    size_t gather_limit;             /* as many young objects are enough for one collection */
+    size_t gathered_pools;           /* where the list of touched pools was left */
+    bool is_partial;                 /* some young objects were not gathered */
+    size_t middle_begin, middle_end; /* which of those gathered are the middle generation */
+    size_t survivors;                /* of the collection, or of a batch of a slice */
 
     nv_vec young;       /* gathered */
     nv_vec candidates;  /* nominated; after verification the dead come first */
@@ -362,9 +366,15 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
                       nv_verdict *verdict);
 /* Only makes the map of candidates, and room for c->refs. */
 neve_status nv_verify_map(neve_collector *c, void **objects, size_t n);
+/* After nv_verify of c->candidates: how many of those that were [begin, end) are dead. */
+size_t nv_verify_count_dead(const neve_collector *c, const nv_verdict *verdict, size_t begin,
+                            size_t end);
 /* Drops the map and what the verification had mapped. */
 void nv_verify_finish(neve_collector *c);
 uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0: none */
+/* How many references the object holds, or at least `enough`: what verifying it takes, and
+ * what clearing it takes. */
+size_t nv_count_references(neve_collector *c, void *object, size_t enough);
 
 /* ---- reclaim.c ---- */
 
@@ -402,7 +412,7 @@ bool nv_filter_subtract(neve_collector *c);
 bool nv_filter_rescue(neve_collector *c);
 /* Moves the groups that come next, of about `n` suspects in all, to c->candidates; or
  * begins with a large one: then there are no candidates. False: nothing is left. */
-bool nv_filter_take(neve_collector *c, size_t n);
+bool nv_filter_take(neve_collector *c, size_t n, size_t references);
 /* Makes some more suspects of the large group grey; true: all are. */
 bool nv_filter_colour(neve_collector *c);
 
@@ -458,6 +468,8 @@ int nv_pace_generation(neve_collector *c, int generation);
 void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
 /* `n` objects went to the next generation, or, where c->is_partial, to the old one. */
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
+/* Of the middle generation so many objects were left and were found dead. */
+void nv_pace_middle(neve_collector *c, size_t left, size_t dead);
 /* The cycle found `dead` objects. */
 void nv_pace_cycle_ended(neve_collector *c, uint64_t dead, uint64_t now_ns);
 /* Whether there can be garbage that the last cycle did not see. */

@@ -193,6 +193,9 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
         c->long_lived_pending = 0;
         nv_pace_all_collected(c);
     } else {
+        if (generation == 1 && !c->is_partial && neve_mode_has_cycles(c->mode))
+            nv_pace_middle(c, c->middle_end - c->middle_begin,
+                           nv_verify_count_dead(c, &verdict, c->middle_begin, c->middle_end));
         promote_survivors(c, survivors, survivor_count, generation);
         nv_touched_take(c, generation);
     }
@@ -246,8 +249,11 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
     bool in_slices = neve_mode_has_cycles(c->mode) && !is_explicit;
     c->gather_limit = SIZE_MAX;
+    int asked = generation;
     if (in_slices)
         generation = nv_pace_generation(c, generation);
+    if (asked < generation)
+        asked = generation;
     neve_collection *current = &c->current;
     *current = (neve_collection){
         .generation = generation, .is_explicit = is_explicit, .start_ns = nv_os_now_ns()};
@@ -259,10 +265,12 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
 
     if (c->listener.begin != NULL)
         c->listener.begin(c->listener.ctx, current);
-    for (int i = 0; i <= generation; i++)
+    /* Where cycles stand in for full collections the count that asked for one begins
+     * anew as well: else it would ask for the middle generation from now on. */
+    for (int i = 0; i <= asked; i++)
         c->counts[i] = 0;
-    if (generation + 1 < NEVE_GENERATIONS)
-        c->counts[generation + 1]++;
+    if (asked + 1 < NEVE_GENERATIONS)
+        c->counts[asked + 1]++;
 
     if (c->host->begin != NULL)
         c->host->begin(c->ctx, generation, false);

@@ -27,8 +27,10 @@
 
 /* References per quantum, between two looks at the clock. */
 #define QUANTUM 512u
-/* So many candidates per verification at most, unless one group is larger. */
+/* So many candidates per verification, and so many references of theirs, until the group
+ * with which there are as many. */
 #define VERIFY_OBJECTS 1024u
+#define VERIFY_REFERENCES 16384u
 /* What a large group takes for each of its objects, about. */
 #define SUM_NS 40u
 /* Large mappings go back to the system in pieces of this size. */
@@ -147,7 +149,7 @@ static bool verify_next(neve_collector *c, neve_status *status)
     if (cycle->group.stage != NV_GROUP_NONE) {
         if (!nv_group_next(c, status))
             return false;
-    } else if (!nv_filter_take(c, VERIFY_OBJECTS)) {
+    } else if (!nv_filter_take(c, VERIFY_OBJECTS, VERIFY_REFERENCES)) {
         return true;
     }
     if (c->candidates.count == 0)

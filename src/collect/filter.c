@@ -25,6 +25,8 @@
 /* A traversal asks how much it has done after so many references. */
 #define PIECE 1024u
 #define BATCH NV_CYCLE_BATCH
+/* So many objects, if they hold fewer references than a piece. */
+#define OBJECTS 32u
 #define REFS_HELD UINT32_MAX
 #define LINK_ROOT 0x80000000u
 
@@ -143,7 +145,9 @@ bool nv_filter_count(neve_collector *c)
 
 static int visit_subtract(void *object, void *arg)
 {
-    uint32_t *slot = slot_of(arg, object);
+    neve_collector *c = arg;
+    c->cycle.visited++;
+    uint32_t *slot = slot_of(c, object);
     if (slot != NULL && *slot != 0 && *slot != REFS_HELD)
         --*slot;
     return 0;
@@ -156,7 +160,9 @@ bool nv_filter_subtract(neve_collector *c)
         rewind_suspects(cycle);
         return true;
     }
-    for (unsigned done = 0; cycle->at < cycle->count && done < 32; done++) {
+    cycle->visited = 0;
+    for (unsigned done = 0; cycle->at < cycle->count && done < OBJECTS && cycle->visited < PIECE;
+         done++) {
         void *object = cycle->batch[cycle->at];
         /* It may have died since it was taken; and what was visited in part may
          * have become another object. */
@@ -288,6 +294,7 @@ static void join(nv_cycle *cycle, uint32_t a, uint32_t b)
 static int visit_join(void *object, void *arg)
 {
     neve_collector *c = arg;
+    c->cycle.visited++;
     const uint32_t *slot = slot_of(c, object);
     NV_ASSERT(slot == NULL || *slot <= c->cycle.suspects.count);
     if (slot != NULL && *slot != 0)
@@ -298,7 +305,8 @@ static int visit_join(void *object, void *arg)
 bool nv_filter_group(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
-    for (unsigned done = 0; done < 32; done++) {
+    cycle->visited = 0;
+    for (unsigned done = 0; done < OBJECTS && cycle->visited < PIECE; done++) {
         if (cycle->next == cycle->suspects.count) {
             cycle->next = 0;
             return true;
@@ -335,11 +343,13 @@ bool nv_filter_colour(neve_collector *c)
     return false;
 }
 
-bool nv_filter_take(neve_collector *c, size_t n)
+bool nv_filter_take(neve_collector *c, size_t n, size_t references)
 {
     nv_cycle *cycle = &c->cycle;
+    size_t held = 0; /* references, by those that were taken */
     c->candidates.count = 0;
-    for (; cycle->next < cycle->suspects.count && c->candidates.count < n; cycle->next++) {
+    for (; cycle->next < cycle->suspects.count && c->candidates.count < n && held < references;
+         cycle->next++) {
         uint32_t first = (uint32_t)cycle->next;
         if (!is_suspect(c, cycle->suspects.items[first]))
             continue; /* of a group that was taken already, or dead by its count */
@@ -359,8 +369,11 @@ bool nv_filter_take(neve_collector *c, size_t n)
             if (!is_suspect(c, object))
                 continue;
             nv_mark_blacken(c, object);
+            if (!nv_is_tracked(c, object))
+                continue;
+            held += nv_count_references(c, object, references);
             /* Without memory it stays old, and the next cycle finds it. */
-            if (nv_is_tracked(c, object) && !nv_vec_push(c->heap, &c->candidates, object))
+            if (!nv_vec_push(c->heap, &c->candidates, object))
                 c->failed++;
         } while (i != first);
         size_t size = c->candidates.count - before;

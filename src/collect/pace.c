@@ -41,6 +41,14 @@
 /* The young generation is taken as a whole up to this, however slow the machine is
  * just now: a program that has lowered the threshold waits for its garbage. */
 #define YOUNG_WHOLE 4096
+/* The middle generation is for what dies soon after its first collection. Where less than
+ * this part of it does, several times in a row, verifying everything a second time is for
+ * nothing: then survivors of so many young collections get old at once, and of twice
+ * as many each time that the next middle one is no better. */
+#define MIDDLE_YIELD_PART 16
+#define MIDDLE_VAIN 3
+#define BYPASS_LEAST 8u
+#define BYPASS_MOST 64u
 /* A cycle goes on, this slowly, where nothing gets old. */
 #define CRAWL_NS 20000
 /* Where nothing grows, a cycle begins now and then all the same, if anything has
@@ -229,7 +237,29 @@ int nv_pace_generation(neve_collector *c, int generation)
      * memory has come; and before a cycle, which begins when nothing is young. */
     size_t young = c->thresholds[0] < most / 2 ? c->thresholds[0] : most / 2;
     bool is_full = cycle->middle + 2 * young > most;
-    return generation >= 1 || is_full || has_grown || cycle_is_due(c) ? 1 : 0;
+    return generation >= 1 || is_full || has_grown || cycle->bypass > 0 || cycle_is_due(c) ? 1 : 0;
+}
+
+void nv_pace_middle(neve_collector *c, size_t left, size_t dead)
+{
+    nv_cycle *cycle = &c->cycle;
+    size_t entered = cycle->middle, alive = left - dead;
+    if (cycle->bypass > 0) {
+        cycle->bypass--;
+        return;
+    }
+    if (entered == 0)
+        return;
+    /* Those that died by their counts are none to be made old either. */
+    if (entered > alive && entered - alive > entered / MIDDLE_YIELD_PART) {
+        cycle->vain = 0;
+        return;
+    }
+    cycle->vain++;
+    if (cycle->vain < MIDDLE_VAIN)
+        return;
+    unsigned doublings = cycle->vain - MIDDLE_VAIN;
+    cycle->bypass = doublings < 3 ? BYPASS_LEAST << doublings : BYPASS_MOST;
 }
 
 static void plan(neve_collector *c, size_t goal)

@@ -28,6 +28,12 @@ bool neve_gather_add(neve_gather *into, void *object)
     return !into->failed;
 }
 
+void neve_gather_young(neve_gather *into)
+{
+    into->collector->middle_begin = 0;
+    into->collector->middle_end = into->into->count;
+}
+
 /* Adds the blocks of `pool` that are objects of `state`. */
 static bool gather_pool(neve_collector *c, const nv_pool *pool, nv_state state, nv_vec *into)
 {
@@ -91,6 +97,7 @@ static void gather_middle_chunk(nv_chunk *chunk, void *arg)
 neve_status nv_gather(neve_collector *c, int generation, nv_vec *into)
 {
     c->is_partial = false;
+    c->middle_begin = c->middle_end = 0;
     if (c->host->gather != NULL) {
         neve_gather gather = {.collector = c, .into = into};
         c->host->gather(c->ctx, generation, &gather);
@@ -99,10 +106,13 @@ neve_status nv_gather(neve_collector *c, int generation, nv_vec *into)
     if (!gather_touched(c, into))
         return NEVE_ENOMEM;
     if (generation > 0 && !c->is_partial) {
+        size_t first = into->count;
         gather_middle g = {.c = c, .into = into};
         nv_chunk_each(c->heap, gather_middle_chunk, &g);
         if (g.failed)
             return NEVE_ENOMEM;
+        c->middle_begin = first;
+        c->middle_end = into->count;
     }
     return NEVE_OK;
 }

@@ -28,6 +28,9 @@
 #include "platform/os.h"
 
 #define BATCH ((size_t)64)
+/* A batch of objects that hold more references is cleared in parts: each may free what it
+ * refers to. */
+#define CLEAR_REFERENCES ((size_t)4096)
 #define HOLD_BATCH ((size_t)512)
 #define KEPT_PASSES 16
 
@@ -138,6 +141,16 @@ static void hold_batch(neve_collector *c, nv_queue *queue)
         c->host->condemn(c->ctx, items, n, &ran_code);
 }
 
+/* How many of the objects are cleared in one go: one at least. */
+static size_t clear_at_once(neve_collector *c, void *const *objects, size_t n)
+{
+    size_t references = 0, i = 0;
+    do
+        references += nv_count_references(c, objects[i++], CLEAR_REFERENCES);
+    while (i < n && references < CLEAR_REFERENCES);
+    return i;
+}
+
 /* Clears the next batch and releases what is then free of other references. */
 static void clear_batch(neve_collector *c, nv_queue *queue)
 {
@@ -146,6 +159,7 @@ static void clear_batch(neve_collector *c, nv_queue *queue)
     size_t n = queue->items.count - queue->at;
     if (n > BATCH)
         n = BATCH;
+    n = clear_at_once(c, queue->items.items + queue->at, n);
     memcpy(batch, queue->items.items + queue->at, n * sizeof(void *));
     c->host->clear(c->ctx, batch, n);
     c->host->read_counts(c->ctx, batch, n, counts);

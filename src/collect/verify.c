@@ -321,6 +321,26 @@ static void edges_of(neve_collector *c, void *const *objects, size_t n, neve_edg
         edges[i].stride = 0;
 }
 
+static int visit_count(void *object, void *arg)
+{
+    (void)object;
+    ++*(size_t *)arg;
+    return 0;
+}
+
+size_t nv_count_references(neve_collector *c, void *object, size_t enough)
+{
+    neve_edges edges;
+    edges_of(c, &object, 1, &edges);
+    if (edges.stride != 0)
+        return edges.count + (edges.also != NULL);
+    size_t n = 0, cursor = 0;
+    do
+        c->host->traverse(c->ctx, object, visit_count, &n, &cursor);
+    while (cursor != 0 && n < enough);
+    return n;
+}
+
 /* Subtracts what the candidates refer to, and flags those that refer to others.
  * Returns how many refer to one ahead. */
 static inline __attribute__((always_inline)) size_t
@@ -544,6 +564,16 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
     if (!keep_map)
         nv_verify_finish(c);
     return NEVE_OK;
+}
+
+size_t nv_verify_count_dead(const neve_collector *c, const nv_verdict *verdict, size_t begin,
+                            size_t end)
+{
+    size_t dead = 0;
+    /* Where nobody is dead the rescue has ended early, and gc_refs say nothing. */
+    for (size_t i = begin; verdict->dead > 0 && i < end; i++)
+        dead += refs_value(c->refs[i]) == 0;
+    return dead;
 }
 
 bool neve_collector_is_condemned(const neve_collector *c, const void *object)

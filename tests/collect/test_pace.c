@@ -269,6 +269,69 @@ static void test_temporary_objects(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* How many collections there were of the young generation alone, and of both. */
+typedef struct counted {
+    size_t young, middle;
+} counted;
+
+static void count_collection(void *ctx, const neve_collection *collection)
+{
+    counted *n = ctx;
+    n->young += collection->generation == 0;
+    n->middle += collection->generation == 1;
+}
+
+/* `rounds` rings of two; each is let go when `held` have come after it. */
+static counted count_over_rings(size_t rounds, size_t held, neve_cycle_stats *stats)
+{
+    static neve_object *window[WINDOW];
+    counted n = {0};
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_collector_set_pause_us(c, 60000000); /* so that thresholds alone decide */
+    static const uint32_t thresholds[NEVE_GENERATIONS] = {500, 4, 4};
+    neve_collector_set_thresholds(c, thresholds);
+    neve_listener listener = {.ctx = &n, .end = count_collection};
+    neve_collector_set_listener(c, &listener);
+    assert_true(held <= WINDOW);
+    for (size_t i = 0; i < rounds; i++) {
+        pair *a = new_pair(runtime, &pair_type, '\0');
+        pair *b = new_pair(runtime, &pair_type, '\0');
+        a->a = &b->base;
+        b->a = neve_retain(&a->base);
+        neve_release(runtime, window[i % held]);
+        window[i % held] = &a->base;
+        neve_poll(c, neve_collector_breaker(c));
+    }
+    *stats = cycle_stats(runtime);
+    for (size_t i = 0; i < held; i++) {
+        neve_release(runtime, window[i]);
+        window[i] = NULL;
+    }
+    (void)collect(runtime, 2);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+    return n;
+}
+
+/* Where nothing dies in the middle generation, survivors do not stay there to be verified
+ * again; where much does, it is left to do its work, as often as the thresholds say. */
+static void test_middle_generation(void **unused)
+{
+    (void)unused;
+    size_t rounds = is_slow() ? 30000 : 100000;
+    neve_cycle_stats stats;
+    counted n = count_over_rings(rounds, WINDOW, &stats);
+    print_message("nothing dies in the middle: %zu young, %zu of both\n", n.young, n.middle);
+    assert_true(n.middle > 2 * n.young);
+
+    /* Each outlives one or two collections of the young. */
+    n = count_over_rings(rounds, 400, &stats);
+    print_message("much dies in the middle: %zu young, %zu of both\n", n.young, n.middle);
+    assert_true(n.young > 2 * n.middle);
+    assert_true(stats.collected < rounds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_bytes_are_bounded),
         cmocka_unit_test(test_bytes_make_a_step_worthwhile),
         cmocka_unit_test(test_temporary_objects),
+        cmocka_unit_test(test_middle_generation),
     };
     setenv("NEVE_GC_STRESS", "0", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
