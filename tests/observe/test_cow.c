@@ -9,6 +9,7 @@
 #include <neve/cow.h>
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "heap/heap_internal.h"
