@@ -24,6 +24,12 @@ void nvpy_list_append(PyGC_Head *list, PyGC_Head *head)
     join(head, list);
 }
 
+void nvpy_list_prepend(PyGC_Head *list, PyGC_Head *head)
+{
+    join(head, _PyGCHead_NEXT(list));
+    join(list, head);
+}
+
 void nvpy_list_remove(PyGC_Head *head)
 {
     join(_PyGCHead_PREV(head), _PyGCHead_NEXT(head));
@@ -80,6 +86,7 @@ void nvpy_lists_give_back(void)
     neve_collector_walk(nvpy.collector, 2, give_back, nvpy_list(nvpy.interp, 2));
     neve_collector_walk(nvpy.collector, 3, give_back, nvpy_list(nvpy.interp, NUM_GENERATIONS));
     neve_collector_forget_all(nvpy.collector);
+    nvpy_list_put_holders_first(nvpy_list(nvpy.interp, 2));
 }
 
 /* Immortal objects stay linked to themselves: nobody will ever look for them, and linking them
@@ -95,4 +102,5 @@ void nvpy_lists_give_back_at_exit(void)
     neve_collector_walk(nvpy.collector, 2, give_back_mortal, nvpy_list(nvpy.interp, 2));
     neve_collector_walk(nvpy.collector, 3, give_back_mortal, nvpy_list(nvpy.interp, permanent));
     neve_collector_forget_all(nvpy.collector);
+    nvpy_list_put_holders_first(nvpy_list(nvpy.interp, 2));
 }

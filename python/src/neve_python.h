@@ -117,6 +117,7 @@ static inline bool nvpy_list_is_empty(const PyGC_Head *list)
 }
 void nvpy_list_init(PyGC_Head *list);
 void nvpy_list_append(PyGC_Head *list, PyGC_Head *head);
+void nvpy_list_prepend(PyGC_Head *list, PyGC_Head *head);
 void nvpy_list_remove(PyGC_Head *head);
 /* Moves all of `from` to the end (the front) of `to`. */
 void nvpy_list_merge(PyGC_Head *from, PyGC_Head *to);
@@ -129,6 +130,11 @@ void nvpy_lists_give_back(void);
  * the interpreter's last collections find it. (What gc.freeze() froze they do not find, as
  * on stock.) */
 void nvpy_lists_give_back_at_exit(void);
+
+/* ---- holders.c ---- */
+
+/* Of the list's objects those with finalizers go to its end, holders before what they hold. */
+void nvpy_list_put_holders_first(PyGC_Head *list);
 
 /* ---- takeover.c ---- */
 

@@ -262,12 +262,14 @@ struct neve_collector {
     bool is_partial;                 /* some young objects were not gathered */
     size_t middle_begin, middle_end; /* which of those gathered are the middle generation */
     size_t survivors;                /* of the collection, or of a batch of a slice */
+    size_t fresh;                    /* of a full one: the last candidates, in the host's order */
 
     nv_vec young;       /* gathered */
     nv_vec candidates;  /* nominated; after verification the dead come first */
     nv_vec untrackable; /* see neve_mark_untrackable */
     nv_vec deferred;    /* see neve_mark_defer */
     nv_vec stack;       /* of the rescue; in full_finish a scratch list */
+    nv_vec finals;      /* the dead that have finalizers: see finalize.c */
     nv_queue now;       /* condemned by a collection, which clears them itself */
     nv_queue later;     /* condemned by a cycle: cleared in slices */
     uint32_t *refs;     /* gc_refs of the candidates */
@@ -376,12 +378,20 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0:
  * what clearing it takes. */
 size_t nv_count_references(neve_collector *c, void *object, size_t enough);
 
+/* ---- finalize.c ---- */
+
+/* Runs the finalizers of the objects; of the first `to_sort` those of holders come first, if
+ * the map of candidates consists of the dead, which are `condemned` many; 0: it does not. */
+void nv_finalize(neve_collector *c, void *const *objects, size_t n, size_t to_sort,
+                 size_t condemned, bool *ran_code);
+
 /* ---- reclaim.c ---- */
 
 /* Takes the dead candidates [0 .. dead) through weak references, finalizers and
  * the second verification, and puts what is still dead into the queue, which is
- * empty and has room for them. */
-void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_generation);
+ * empty and has room for them. The last `in_order` come in an order of the host's. */
+void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, size_t in_order,
+                      int to_generation);
 /* After finalizers and callbacks, for `n` objects that were dead and that the
  * collector holds: gives those back that are not any more. The dead come first;
  * returns how many they are. `ran_code`: or else all are dead still. */

@@ -69,6 +69,7 @@ void neve_collector_destroy(neve_collector *c)
     nv_vec_destroy(heap, &c->untrackable);
     nv_vec_destroy(heap, &c->deferred);
     nv_vec_destroy(heap, &c->stack);
+    nv_vec_destroy(heap, &c->finals);
     nv_vec_destroy(heap, &c->now.items);
     nv_vec_destroy(heap, &c->later.items);
     nv_vec_destroy(heap, &c->cycle.group.chunks);
@@ -180,6 +181,13 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
     if (status != NEVE_OK)
         return status;
 
+    /* What the host gathered is in its order, at the end. */
+    size_t gathered = c->host->gather == NULL || generation == NV_SLICE ? 0
+                      : generation < 2                                  ? c->candidates.count
+                                                                        : c->fresh;
+    size_t in_order =
+        nv_verify_count_dead(c, &verdict, c->candidates.count - gathered, c->candidates.count);
+
     /* No code of the mutator has run since the candidates were nominated. */
     void **uncollectable = c->candidates.items + verdict.dead;
     void **survivors = uncollectable + verdict.uncollectable;
@@ -205,7 +213,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
          * only dies with them. */
         c->host->retain(c->ctx, uncollectable, verdict.uncollectable);
     }
-    nv_reclaim_begin(c, queue, verdict.dead, to_generation);
+    nv_reclaim_begin(c, queue, verdict.dead, in_order, to_generation);
     nv_verify_finish(c);
     /* The vector of candidates is still that of the uncollectable. */
     while ((queue == &c->now || verdict.uncollectable > 0) && !nv_reclaim_step(c, queue, SIZE_MAX))

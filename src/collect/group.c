@@ -314,8 +314,12 @@ static size_t finish_special(neve_collector *c, bool can_revive, bool ran_code)
     /* Callbacks come when the weak references are cleared, and reach no member, unless
      * some are left for finalizers. */
     ran_code |= has_called && can_revive;
-    if (host->finalize != NULL)
-        host->finalize(c->ctx, special->items, special->count, &ran_code);
+    if (group->has_finalizers) {
+        bool has_map = nv_verify_map(c, members->items, members->count) == NEVE_OK;
+        nv_finalize(c, special->items, special->count, special->count, has_map ? members->count : 0,
+                    &ran_code);
+        nv_verify_finish(c);
+    }
     bool is_dead = !ran_code || is_dead_still(c);
     if (is_dead && (ran_code || host->keeps_weakrefs) && host->clear_weakrefs != NULL)
         host->clear_weakrefs(c->ctx, special->items, special->count, NEVE_WEAKREFS_AFTER_FINALIZERS,

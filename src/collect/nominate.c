@@ -93,6 +93,7 @@ static neve_status full_finish(neve_collector *c, int generation)
                fresh->count * sizeof(void *));
         c->candidates.count += fresh->count;
     }
+    c->fresh = fresh->count;
     fresh->count = 0;
     nv_mark_finish(c);
     return status;

@@ -5,7 +5,7 @@
  *   1. take the dead out of every listing, and one reference to each, so that
  *      no finalizer can free an object that a vector here still names
  *   2. clear weak references to them; call the callbacks of those that live on
- *   3. run the finalizers
+ *   3. run the finalizers, those of referrers first (finalize.c)
  *   4. if any code ran in 2 or 3, let go of what it took apart itself, and verify
  *      again: what a callback or finalizer revived goes back to the survivors
  *   5. then clear all weak references to what is still dead again: a finalizer may
@@ -61,7 +61,8 @@ static size_t release_dropped(neve_collector *c, void **objects, size_t n)
     return n;
 }
 
-void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_generation)
+void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, size_t in_order,
+                      int to_generation)
 {
     if (dead == 0)
         return;
@@ -77,8 +78,7 @@ void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, int to_ge
     if (c->host->clear_weakrefs != NULL)
         c->current.collected += c->host->clear_weakrefs(c->ctx, objects, dead,
                                                         NEVE_WEAKREFS_BEFORE_FINALIZERS, &ran_code);
-    if (c->host->finalize != NULL)
-        c->host->finalize(c->ctx, objects, dead, &ran_code);
+    nv_finalize(c, objects, dead, dead - in_order, dead, &ran_code);
 
     size_t still_dead = nv_reclaim_settle(c, objects, dead, to_generation, ran_code);
     if (still_dead > 0) {

@@ -24,8 +24,8 @@ def log(*words):
 
 
 def both(runner, code, **options):
-    """The same output on both sides, but for the order of lines: finalizers of one collection run
-    in the order of addresses."""
+    """The same output on both sides, but for the order of lines: of finalizers of
+    which neither's object holds the other's, the order is that of addresses."""
     text = PRELUDE + harness.dedented(code)
     return runner.both_code(text, edit=lambda said: "".join(sorted(said.splitlines(True))),
                             **options)
