@@ -52,8 +52,8 @@ static int visit_held(void *held, void *arg)
         return 0;
     if ((nvpy_head(object)->_gc_prev & PENDING) != 0)
         push(arg, object, FINAL);
-    else if (Py_REFCNT(object) == 1)
-        push(arg, object, OWNED);
+    else if (Py_REFCNT(object) == 1 && Py_TYPE(object)->tp_finalize == NULL)
+        push(arg, object, OWNED); /* else it was come to: a cycle of single references ends here */
     return 0;
 }
 

@@ -240,6 +240,24 @@ def test_open_files_are_written_at_exit(runner):
     runner.neve_code("import neve\n" + harness.dedented(OPEN_FILES), interpreter=["-W", "ignore"])
 
 
+@pytest.mark.parametrize("leave", ["neve.uninstall()", "sys.exit()"])
+def test_garbage_with_finalizers_that_is_left(runner, leave):
+    """Cycles in which each object has a single reference, when Neve gives the lists back."""
+    runner.neve_code(f"""
+        import gc, neve, sys
+        class Final:
+            def __del__(self): pass
+        gc.disable()
+        one = Final(); one.held = [{{"me": one}}]; del one
+        one = Final(); one.me = one; del one
+        many = [Final() for _ in range(50)]
+        for a, b in zip(many, many[1:] + many[:1]): a.next = (b,)
+        del many, a, b
+        {leave}
+        assert gc.collect() >= 102
+    """)
+
+
 def in_any_order(text):
     # What neither holds the other is finalized in the order of addresses.
     return "\n".join(sorted(text.splitlines()))
