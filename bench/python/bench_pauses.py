@@ -457,10 +457,7 @@ def parse_command_line():
     if options.pages > len(PAGES):
         parser.error(f"argument --pages: there are {len(PAGES)}")
     common.check_json_file(parser, options)
-    try:
-        os.makedirs(options.pictures, exist_ok=True)
-    except OSError as error:
-        parser.error(f"cannot make {options.pictures}: {error.strerror}")
+    common.make_folder(parser, options.pictures)
     return options
 
 

@@ -250,10 +250,7 @@ def parse_command_line():
             setattr(options, name, quick if options.quick else full)
     options.connections = options.connections or options.workers
     common.check_json_file(parser, options)
-    try:
-        os.makedirs(options.pictures, exist_ok=True)
-    except OSError as error:
-        parser.error(f"cannot make {options.pictures}: {error.strerror}")
+    common.make_folder(parser, options.pictures)
     return options
 
 

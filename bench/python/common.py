@@ -325,6 +325,14 @@ def check_json_file(parser, options):
             parser.error(f"cannot write {options.json}: {error.strerror}")
 
 
+def make_folder(parser, folder):
+    """Likewise a folder for pictures that cannot be made."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        parser.error(f"cannot make {folder}: {error.strerror}")
+
+
 def write_json(options, benchmark, rows, results):
     """`rows` are the figures shown, `results` every report of every run."""
     if not options.json:

@@ -10,8 +10,8 @@
  * Here holders come first: of objects with finalizers, each before those that it refers
  * to, directly or through what it alone owns (a dict of attributes with one reference, and
  * so on down). What is shared is not followed: types, modules and globals lead from
- * everything to everything. A depth-first search, in reverse postorder; where objects hold
- * each other, and where neither holds the other, they keep the order of addresses.
+ * everything to everything. A depth-first search, in reverse postorder. Otherwise the order
+ * is nobody's promise: what hangs together stands together, and begins with its lowest address.
  */
 #include "neve_python.h"
 
@@ -19,7 +19,7 @@
 
 /* In _gc_prev, beside the bit for "was finalized": still to be come to. CPython's collector
  * has it set during its collections only, and in no object that is not being collected. */
-#define PENDING ((uintptr_t)2)
+#define PENDING ((uintptr_t)_PyGC_PREV_MASK_COLLECTING)
 
 /* Entries of the stack, in the low bits of the address. */
 enum { FINAL, OWNED, LEAVE };

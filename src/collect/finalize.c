@@ -5,7 +5,9 @@
  * would come in any order: there whoever refers to others is finalized before them, so that
  * a finalizer finds what its object is built upon as it left it. (A text file hands what it
  * holds to a buffer, which then closes the file below it: the other way round data are
- * lost.) Objects of which neither reaches the other keep the order in which they were found.
+ * lost.) Garbage of which no part reaches the other keeps the order in which it was found,
+ * a cycle begins with its member that was found first, and what one object refers to follows
+ * in the order of its references.
  *
  * A depth-first search from each object that has a finalizer, through the dead: what one
  * search comes to is a segment, and stands in it in reverse postorder (Tarjan, 1972; Cormen

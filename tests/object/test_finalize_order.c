@@ -148,8 +148,8 @@ static void test_of_a_cycle(void **unused)
     }
 }
 
-/* Independent garbage keeps the order in which it is found, and so do the members of one
- * cycle; what refers to some of it goes in front of that alone. */
+/* Independent garbage keeps the order in which it is found, and a cycle begins with what is
+ * found first of it; what refers to some garbage goes in front of that alone. */
 static void test_what_is_not_ordered_stays(void **unused)
 {
     (void)unused;

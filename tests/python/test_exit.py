@@ -242,11 +242,12 @@ def test_garbage_with_finalizers_that_is_left(runner, leave):
         class Final:
             def __del__(self): pass
         gc.disable()
-        one = Final(); one.held = [{{"me": one}}]; del one
-        one = Final(); one.me = one; del one
+        one = Final(); one.held = [{{"me": one}}]
+        other = Final(); other.me = other
         many = [Final() for _ in range(50)]
         for a, b in zip(many, many[1:] + many[:1]): a.next = (b,)
-        del many, a, b
+        gc.collect()                        # they are old
+        del one, other, many, a, b
         {leave}
         assert gc.collect() >= 102
     """)
