@@ -5,6 +5,7 @@
 Stages, in order (choose with --only a,b or leave out with --skip a,b):
 
     tools         tests of the tools themselves (pytest over tests/tools)
+    install       tests/install: programs built against an installed copy of the C library
     c-debug       C tests, NEVE_DEBUG=3
     c-asan        C tests, address and undefined sanitizers, leaks included
     c-stress      C tests, a collection at every safe point
@@ -307,6 +308,10 @@ def tools_stage(stage, args):
     return pytest_run(stage, python_with_pytest(), "tests/tools", clean_environment({}))
 
 
+def install_stage(stage, args):
+    return pytest_run(stage, python_with_pytest(), "tests/install", clean_environment({}))
+
+
 def pytest_stage(stage, args):
     """tests/python with the package in PYTHONPATH; NEVE_TEST_BUILD and NEVE_TEST_MODE tell the tests
     which one and in which mode."""
@@ -504,6 +509,7 @@ def check_stage(stage, args):
 
 STAGES = {
     "tools": tools_stage,
+    "install": install_stage,
     "c-debug": c_stage,
     "c-asan": c_stage,
     "c-stress": c_stage,

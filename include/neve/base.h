@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "neve/version.h"
+
 #if defined(__GNUC__)
 #define NEVE_API __attribute__((visibility("default")))
 #define NEVE_LIKELY(x) __builtin_expect(!!(x), 1)
@@ -52,7 +54,8 @@ typedef enum neve_status {
 NEVE_API const char *neve_status_name(neve_status status);
 NEVE_API const char *neve_status_message(neve_status status);
 
-/* The library's version, "major.minor.patch", as a static string. */
+/* The version of the library that is running, "major.minor.patch", as a static string;
+ * NEVE_VERSION is that of the headers that the caller was compiled with. */
 NEVE_API const char *neve_version(void);
 
 #ifdef __cplusplus
