@@ -14,6 +14,7 @@
  * Called by programs, through neve/object.h, and by the collector, through the
  * host descriptor.
  */
+#include "neve/handle.h"
 #include "object_internal.h"
 
 /* Finalizers may leave new garbage behind them. Twice is common, more is a
@@ -107,6 +108,7 @@ static void host_visit_roots(void *ctx, neve_visit_fn visit, void *arg)
         if (visit(runtime->uncollectable.items[i], arg) != 0)
             return;
     }
+    (void)nv_handles_visit(runtime, visit, arg);
 }
 
 static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
@@ -221,6 +223,8 @@ neve_status neve_runtime_create(const neve_runtime_options *options, neve_runtim
         return NEVE_ENOMEM;
     }
     made->heap = heap;
+    made->on_leak = given.on_leak;
+    made->on_leak_ctx = given.on_leak_ctx;
     status = neve_collector_create(heap, &native_host, made, given.collect, &made->collector);
     if (status != NEVE_OK) {
         neve_heap_destroy(heap);
@@ -230,11 +234,21 @@ neve_status neve_runtime_create(const neve_runtime_options *options, neve_runtim
     return NEVE_OK;
 }
 
+static int report_leak(void *ctx, const neve_handle_info *info)
+{
+    const neve_runtime *runtime = ctx;
+    runtime->on_leak(runtime->on_leak_ctx, info);
+    return 0;
+}
+
 void neve_runtime_destroy(neve_runtime *runtime)
 {
     if (runtime == NULL)
         return;
     NV_ASSERT(runtime->depth == 0 && !neve_collector_is_collecting(runtime->collector));
+    NV_ASSERT(runtime->kept.count == 0 && "a runtime was destroyed with an open scope");
+    if (runtime->on_leak != NULL)
+        (void)neve_handle_walk(runtime, report_leak, runtime);
     neve_collection result = {.collected = 0};
     for (int i = 0; i < FINAL_COLLECTIONS; i++) {
         if (neve_collect(runtime->collector, NEVE_GENERATIONS - 1, &result) != NEVE_OK ||

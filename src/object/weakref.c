@@ -281,16 +281,20 @@ neve_object *neve_weakref_new(neve_runtime *runtime, neve_object *referent,
     return &weakref->base;
 }
 
+neve_object *nv_weakref_referent(const neve_object *weakref)
+{
+    NV_ASSERT(weakref->type == &nv_weakref_type);
+    neve_object *referent = ((const nv_weakref *)weakref)->referent;
+    /* A queued object has not been finalized yet and may come back; until then
+     * nobody can have it. */
+    return referent == NULL || nv_object_is_dead(referent) ? NULL : referent;
+}
+
 neve_object *neve_weakref_get(neve_runtime *runtime, neve_object *weakref)
 {
     (void)runtime;
-    NV_ASSERT(weakref->type == &nv_weakref_type);
-    neve_object *referent = ((nv_weakref *)weakref)->referent;
-    /* A queued object has not been finalized yet and may come back; until then
-     * nobody can have it. */
-    if (referent == NULL || nv_object_is_dead(referent))
-        return NULL;
-    return neve_retain(referent);
+    neve_object *referent = nv_weakref_referent(weakref);
+    return referent == NULL ? NULL : neve_retain(referent);
 }
 
 bool neve_is_weakref(const neve_runtime *runtime, const neve_object *object)
