@@ -92,7 +92,12 @@ typedef struct neve_runtime_options {
     void *on_leak_ctx;
 } neve_runtime_options;
 
-/* A heap, its objects and their collector. `options` may be NULL. */
+/* What is wrong with these options, those of heap and collector included, in one sentence
+ * in `message` (may be NULL), and NEVE_EINVAL; NEVE_OK: neve_runtime_create takes them. */
+NEVE_API neve_status neve_runtime_options_check(const neve_runtime_options *options, char *message,
+                                                size_t message_size);
+/* A heap, its objects and their collector. `options` may be NULL. NEVE_ENOMEM, NEVE_EINVAL
+ * (neve_runtime_options_check says why). */
 NEVE_API neve_status neve_runtime_create(const neve_runtime_options *options,
                                          neve_runtime **runtime);
 /* Reports the handles that are still open (on_leak), collects once more, then gives

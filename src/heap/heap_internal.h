@@ -265,6 +265,9 @@ struct neve_heap {
 
     neve_corruption_fn on_corruption;
     void *on_corruption_ctx;
+    neve_out_of_memory_fn on_out_of_memory;
+    void *on_out_of_memory_ctx;
+    bool is_asking;   /* ... and it is not to be called now: see shortage.c */
     uint64_t fail_in; /* 1: the next allocation fails; 0: none */
 
     nv_held_slab *held_slabs;
@@ -522,6 +525,26 @@ void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void
 /* Whether nv_inherited_free_raw has noted the block as free. */
 bool nv_inherited_is_noted(const nv_chunk *chunk, const nv_pool *pool, const void *block);
 void nv_inherited_forget(nv_chunk *chunk, const nv_pool *pool);
+
+/* ---- options.c ---- */
+
+/* Reads a structure of options that begins with its size: what `given` states (NULL:
+ * nothing) into `into`, of `size` bytes, zeros for the rest. NEVE_EINVAL. */
+neve_status nv_options_read(void *into, size_t size, const void *given, const char *name,
+                            char *message, size_t message_size);
+/* Writes the message; returns NEVE_EINVAL. `message` may be NULL. */
+neve_status nv_options_refuse(char *message, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+neve_status nv_heap_options_read(neve_heap_options *into, const neve_heap_options *given,
+                                 char *message, size_t size);
+
+/* ---- shortage.c ---- */
+
+/* Asks the program for memory, if it has a hook: whether to try again. `attempt`
+ * counts from 1. */
+bool nv_out_of_memory(neve_heap *heap, size_t bytes, unsigned attempt);
+/* An allocation has failed: asks, and tries again for as long as that is wanted. */
+void *nv_alloc_again(neve_heap *heap, neve_domain domain, size_t size);
 
 /* ---- report.c ---- */
 

@@ -153,7 +153,7 @@ void neve_scope_open(neve_runtime *runtime, neve_scope *scope)
 
 neve_object *neve_scope_keep(neve_runtime *runtime, neve_object *object)
 {
-    if (object == NULL || nv_pointers_push(runtime->heap, &runtime->kept, object))
+    if (object == NULL || nv_pointers_push_or_ask(runtime->heap, &runtime->kept, object))
         return object;
     neve_release(runtime, object);
     return NULL;

@@ -115,8 +115,10 @@ static inline void nv_user_code_end(neve_runtime *runtime, unsigned base)
  * a reference. */
 bool nv_object_finalize(neve_runtime *runtime, neve_object *object);
 
-/* False without memory; the array is then unchanged. */
+/* False without memory; the array is then unchanged. The second one asks the program
+ * for memory first, and is for functions that programs call. */
 bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item);
+bool nv_pointers_push_or_ask(neve_heap *heap, nv_pointers *pointers, void *item);
 
 /* ---- weakref.c ---- */
 
