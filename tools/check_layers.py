@@ -20,7 +20,7 @@ LAYERS = ["platform", "heap", "collect", "observe", "object"]
 # Public headers: "base" lies below every layer, neve.h is the whole.
 BASE = -1
 HEADERS = {"version": BASE, "base": BASE, "heap": 1, "host": 2, "collect": 2, "observe": 3, "cow": 3,
-           "object": 4, "handle": 4}
+           "object": 4, "handle": 4, "dump": 4}
 WHOLE = len(LAYERS) - 1
 PUBLIC_ONLY = ["python", "cli", "examples", "tests/python", "bench/models"]
 # What else one of those may see.

@@ -41,7 +41,8 @@ extern "C" {
     X(EINVAL, 2, "an argument is out of its range")                                                \
     X(EBUSY, 3, "a collection is under way")                                                       \
     X(EUNSUPPORTED, 4, "this host or system does not support the request")                         \
-    X(ECORRUPT, 5, "a structure of the heap or an object is damaged")
+    X(ECORRUPT, 5, "a structure of the heap or an object is damaged")                              \
+    X(EIO, 6, "the output could not be written")
 
 typedef enum neve_status {
 #define NEVE_STATUS_ENUM(name, number, message) NEVE_##name = number,

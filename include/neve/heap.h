@@ -168,6 +168,20 @@ typedef struct neve_heap_stats {
 /* Counts by walking the pool descriptors: microseconds per MiB. */
 NEVE_API void neve_heap_get_stats(const neve_heap *heap, neve_heap_stats *stats);
 
+/* A live block, as a walk shows it. */
+typedef struct neve_block {
+    void *address;
+    size_t bytes; /* what neve_heap_usable_size says */
+    neve_domain domain;
+    bool is_large; /* from the large allocator */
+} neve_block;
+typedef int (*neve_block_fn)(void *arg, const neve_block *block);
+
+/* Calls `visit` for each live block; ends early when it returns non-zero, and returns
+ * that value. `visit` must neither allocate from the heap nor free. Costs a walk over the
+ * pools' free lists, and allocates nothing. */
+NEVE_API int neve_heap_walk(const neve_heap *heap, neve_block_fn visit, void *arg);
+
 /* Checks every pool, free list, bit and count of the heap against the others.
  * NEVE_ECORRUPT, with the first finding in `message` (may be NULL), which is
  * always terminated. Allocates nothing; its cost grows with the heap. */
