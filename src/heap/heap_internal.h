@@ -164,7 +164,7 @@ typedef struct nv_chunk {
     nv_index *index;            /* of a large verification, or NULL */
     nv_index *suspects;         /* of a cycle that is under way (collect/filter.c), or NULL */
     struct nv_chunk *next_indexed;
-    struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
+    struct nv_chunk *next, *prev; /* in a list of neve_heap.by_free; or of free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
     uint64_t dirty_mask;          /* ... of which these have memory that can be given back */
     uint64_t inherited_mask;      /* ... of which these may be shared with a forked parent */
@@ -228,11 +228,11 @@ struct neve_heap {
     uint8_t asked[NEVE_DOMAINS][NV_CLASSES]; /* neve_heap_alloc_or, up to rare_requests */
     uint8_t rare_requests;
 
-    /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1;
-     * a set bit says that the list is not empty. The fullest serves first, so
-     * that the others can empty. */
-    nv_chunk *by_free[NV_ARENA_POOLS];
-    uint64_t by_free_mask;
+    /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1, those
+     * with dirty ones and those without apart; a set bit says that the list is not
+     * empty. The fullest of the dirty ones serves first, so that the others can empty. */
+    nv_chunk *by_free[2][NV_ARENA_POOLS];
+    uint64_t by_free_mask[2];
     size_t arenas;
     size_t used_pools;  /* neither free nor of another epoch's arenas */
     size_t dirty_pools; /* free pools that keep their memory */
@@ -402,8 +402,8 @@ void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity, size_t want
 
 /* ---- arena.c: arenas and free pools ---- */
 
-/* A pool without a class, from the fullest arena, or from a new one; NULL
- * without memory. */
+/* A pool without a class: one that has memory if there is one, from the fullest arena
+ * or from a new one; NULL without memory. */
 nv_pool *nv_pool_acquire(neve_heap *heap);
 /* Gives an empty pool, in no list, back to its arena, and the arena's memory
  * to the OS where enough is kept already. */
