@@ -12,6 +12,8 @@
  *   verify.c     trial deletion: which candidates are dead
  *   reclaim.c    weak references, finalizers, verification again, clearing
  *
+ * In the generational mode young.c says which young collections need not verify.
+ *
  * In the incremental mode the old generation is collected by cycles instead:
  *
  *   pace.c       when a cycle begins, and how long its slices are
@@ -234,6 +236,14 @@ typedef struct nv_cycle {
     neve_cycle_stats stats;
 } nv_cycle;
 
+/* Young sets that go to the middle generation unverified: see young.c. */
+typedef struct nv_young {
+    unsigned vain;   /* verified young sets in a row in which nobody was dead */
+    unsigned turn;   /* of those that might be passed on, this one */
+    bool has_passed; /* some objects of the middle generation were never verified */
+    size_t held;     /* bytes, when there were none */
+} nv_young;
+
 struct neve_gather {
     neve_collector *collector;
     nv_vec *into;
@@ -255,6 +265,7 @@ struct neve_collector {
     bool is_enabled, is_collecting, is_stressed;
     neve_mode mode;
     uint32_t pause_us;
+    nv_young passing;
     nv_cycle cycle;
     nv_snapshot snapshot;
     size_t gather_limit;             /* as many young objects are enough for one collection */
@@ -486,6 +497,18 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t dead, uint64_t now_ns);
 bool nv_pace_has_changed(neve_collector *c);
 /* A full collection has verified everything. */
 void nv_pace_all_collected(neve_collector *c);
+
+/* Bytes held, by the heap and by what the host tells. */
+size_t nv_pace_held(neve_collector *c);
+
+/* ---- young.c ---- */
+
+/* Whether this automatic collection of the young generation does without verification. */
+bool nv_young_passes(neve_collector *c);
+/* It did. */
+void nv_young_passed(neve_collector *c);
+/* A collection that did verify found so many dead. */
+void nv_young_verified(neve_collector *c, int generation, bool is_explicit, size_t dead);
 
 /* ---- options.c ---- */
 
