@@ -179,6 +179,7 @@ typedef struct nv_cycle {
     bool is_snapshot;   /* nothing was marked in slices */
     bool has_rescanned; /* the roots, at the end of the marking */
     bool is_filtered;   /* the trial deletion has been */
+    bool filters_first; /* the last cycle had a large group of garbage: this one may as well */
     uintptr_t chunk;    /* where a scan over the chunks goes on */
     unsigned word;
     void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
@@ -198,7 +199,7 @@ typedef struct nv_cycle {
     uint64_t spent_ns; /* by the slices of this cycle so far */
     uint64_t start_ns;
     neve_collection sum; /* of this cycle */
-    size_t nominated, alive;
+    size_t nominated, counted, alive;
     size_t largest;      /* group */
     size_t filter_above; /* a larger group asks for the trial deletion, and for group.c */
 
@@ -293,7 +294,9 @@ struct neve_collector {
     bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
-    size_t mark_depth, mark_room;     /* entries; how many there may be just now */
+    size_t mark_depth, mark_room; /* entries; how many there may be just now */
+    size_t mark_stale;            /* so many entries are of earlier slices */
+    bool mark_is_sliced;
     nv_chunk *grey_first, *grey_last; /* chunks with grey bits, a queue */
     nv_chunk *grey_chunk;             /* the one that is being swept, up to grey_word */
     unsigned grey_word;
@@ -351,6 +354,8 @@ void nv_mark_begin(neve_collector *c);
 void nv_mark_prepare(neve_collector *c, bool is_sliced);
 void nv_mark_whiten(neve_collector *c, nv_chunk *chunk);
 void nv_mark_roots(neve_collector *c);
+/* A slice begins: what has been noted so far may have been freed. */
+void nv_mark_resume(neve_collector *c);
 bool nv_mark_step(neve_collector *c, size_t budget);
 /* Makes a white object grey. */
 void nv_mark_from(neve_collector *c, void *object);
@@ -428,7 +433,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
  * in *status: the cycle has to be abandoned. */
 bool nv_filter_number(neve_collector *c, neve_status *status);
 bool nv_filter_group(neve_collector *c);
-bool nv_filter_count(neve_collector *c);
+bool nv_filter_count(neve_collector *c, neve_status *status);
 bool nv_filter_subtract(neve_collector *c);
 bool nv_filter_rescue(neve_collector *c);
 /* Moves the groups that come next, of about `n` suspects in all, to c->candidates; or
