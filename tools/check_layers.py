@@ -19,8 +19,8 @@ import sys
 LAYERS = ["platform", "heap", "collect", "observe", "object"]
 # Public headers: "base" lies below every layer, neve.h is the whole.
 BASE = -1
-HEADERS = {"base": BASE, "heap": 1, "host": 2, "collect": 2, "observe": 3, "cow": 3,
-           "object": 4}
+HEADERS = {"version": BASE, "base": BASE, "heap": 1, "host": 2, "collect": 2, "observe": 3, "cow": 3,
+           "object": 4, "handle": 4, "dump": 4}
 WHOLE = len(LAYERS) - 1
 PUBLIC_ONLY = ["python", "cli", "examples", "tests/python", "bench/models"]
 # What else one of those may see.
@@ -61,7 +61,7 @@ class Checker:
         if path == "include/neve.h":
             return WHOLE
         if parts[:2] == ["include", "neve"] and len(parts) == 3:
-            return HEADERS.get(parts[2].removesuffix(".h"))
+            return HEADERS.get(parts[2].removesuffix(".in").removesuffix(".h"))
         if parts[0] == "src" and len(parts) > 2 and parts[1] in LAYERS:
             return LAYERS.index(parts[1])
         return None
@@ -73,8 +73,9 @@ class Checker:
             where.insert(0, (self.root / path).parent)
         if path.startswith("python/"):
             where.insert(1, self.root / "python/src")
-        for folder in where:
-            candidate = (folder / name).resolve()
+        # The build makes version.h from version.h.in.
+        for folder, suffix in [(folder, suffix) for suffix in ("", ".in") for folder in where]:
+            candidate = (folder / (name + suffix)).resolve()
             if candidate.is_file() and candidate.is_relative_to(self.root):
                 return candidate.relative_to(self.root).as_posix()
         return None

@@ -78,6 +78,7 @@ static inline bool neve_mode_has_cycles(neve_mode mode)
     return mode == NEVE_MODE_INCREMENTAL || mode == NEVE_MODE_SNAPSHOT;
 }
 #define NEVE_DEFAULT_PAUSE_US 500u
+#define NEVE_MAX_PAUSE_US 60000000u
 
 typedef struct neve_collector_options {
     size_t struct_size; /* sizeof(neve_collector_options) of the caller */
@@ -86,6 +87,10 @@ typedef struct neve_collector_options {
     neve_eval_breaker *breaker;            /* the host's word; NULL: one of the collector's own */
     uint32_t thresholds[NEVE_GENERATIONS]; /* all 0: 2000, 10, 10 */
 } neve_collector_options;
+
+/* As neve_heap_options_check: what is wrong with these options, in one sentence. */
+NEVE_API neve_status neve_collector_options_check(const neve_collector_options *options,
+                                                  char *message, size_t message_size);
 
 /* A collector of `heap` for the objects that `host` describes; host and heap
  * must outlive it. `options` may be NULL. NEVE_ENOMEM, NEVE_EINVAL. */

@@ -11,7 +11,7 @@
  * Locking: a heap belongs to one lock domain. No function here may run on the
  * same heap in two threads at once; several heaps are independent.
  * Re-entrancy: no function here calls back into the caller except the large
- * allocator and the corruption hook.
+ * allocator and the two hooks of its options.
  */
 #ifndef NEVE_HEAP_H
 #define NEVE_HEAP_H
@@ -52,6 +52,15 @@ typedef struct neve_large_allocator {
  * aborted; it may print or longjmp, it must not use the heap. */
 typedef void (*neve_corruption_fn)(void *ctx, const char *message);
 
+/* Called before a function that allocates returns NULL, for `bytes` that the system
+ * refused; `attempt` is 1 at first. It may free blocks of this heap (but one that is
+ * being reallocated), trim it, release objects, collect garbage if the caller could, and
+ * must return: true has the allocation tried again, after which it is called with the
+ * next attempt if that fails too; false lets it return NULL. It is not called for what it
+ * allocates itself, in the middle of a collection (but for what finalizers and
+ * callbacks allocate), by neve_heap_alloc_or, nor while a runtime is being created. */
+typedef bool (*neve_out_of_memory_fn)(void *ctx, size_t bytes, unsigned attempt);
+
 typedef struct neve_heap_options {
     size_t struct_size;                /* sizeof(neve_heap_options) of the caller */
     const neve_large_allocator *large; /* copied; NULL: malloc, realloc, free */
@@ -68,10 +77,17 @@ typedef struct neve_heap_options {
      * allocator by neve_heap_alloc_or, before the heap has pools for them: of most
      * sizes a program needs hardly more. 0: none. */
     uint8_t rare_requests;
+    neve_out_of_memory_fn on_out_of_memory; /* NULL: none */
+    void *on_out_of_memory_ctx;
 } neve_heap_options;
 
+/* What is wrong with these options, in one sentence in `message` (may be NULL), and
+ * NEVE_EINVAL; NEVE_OK: neve_heap_create takes them. NULL is fine. */
+NEVE_API neve_status neve_heap_options_check(const neve_heap_options *options, char *message,
+                                             size_t message_size);
+
 /* Creates an empty heap. `options` may be NULL. The heap must be destroyed
- * with neve_heap_destroy. NEVE_ENOMEM, NEVE_EINVAL. */
+ * with neve_heap_destroy. NEVE_ENOMEM, NEVE_EINVAL (neve_heap_options_check says why). */
 NEVE_API neve_status neve_heap_create(const neve_heap_options *options, neve_heap **heap);
 
 /* Gives everything back, blocks that are still allocated included. NULL: nothing. */
@@ -79,7 +95,7 @@ NEVE_API void neve_heap_destroy(neve_heap *heap);
 
 /* `size` bytes, aligned to 16, uninitialised; NULL when the system refuses.
  * A size of 0 counts as 1. A handful of instructions in the common case.
- * Never collects and never calls back. */
+ * Never collects, and calls nothing but the hook for want of memory. */
 NEVE_API void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size);
 
 /* For a heap that shares its callers with another allocator: where neve_heap_alloc
@@ -151,6 +167,20 @@ typedef struct neve_heap_stats {
 
 /* Counts by walking the pool descriptors: microseconds per MiB. */
 NEVE_API void neve_heap_get_stats(const neve_heap *heap, neve_heap_stats *stats);
+
+/* A live block, as a walk shows it. */
+typedef struct neve_block {
+    void *address;
+    size_t bytes; /* what neve_heap_usable_size says */
+    neve_domain domain;
+    bool is_large; /* from the large allocator */
+} neve_block;
+typedef int (*neve_block_fn)(void *arg, const neve_block *block);
+
+/* Calls `visit` for each live block; ends early when it returns non-zero, and returns
+ * that value. `visit` must neither allocate from the heap nor free. Costs a walk over the
+ * pools' free lists, and allocates nothing. */
+NEVE_API int neve_heap_walk(const neve_heap *heap, neve_block_fn visit, void *arg);
 
 /* Checks every pool, free list, bit and count of the heap against the others.
  * NEVE_ECORRUPT, with the first finding in `message` (may be NULL), which is

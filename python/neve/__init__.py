@@ -270,7 +270,7 @@ def stats():
     return figures
 
 
-def freeze(immortal=False):
+def freeze(immortal=False, finalize_at_exit=()):
     """Move all objects into the permanent generation, which is never collected: :func:`gc.freeze`.
 
     Meant for the moment before a program forks its workers.  Called again later, it adds what has
@@ -287,16 +287,23 @@ def freeze(immortal=False):
     interpreter exits, their finalizers are run, before modules are taken apart.  On CPython 3.11
     there is a ``RuntimeWarning``: counts will still be written.
 
+    ``finalize_at_exit`` names classes whose finalizers need not run before the interpreter exits.
+    What is an instance of just such a class now becomes immortal like everything else, with what
+    holds it, and is finalized then. For what is undone in time by nobody's wish: that a class of
+    Django's (``asgiref.local.Local``) is one, Neve knows. Later calls need not name them again.
+
     Returns a report, a new dictionary: ``frozen`` (tracked objects in the permanent generation),
     ``immortal`` (objects made immortal so far, strings and the like included), ``mortal`` (how
     many objects stay mortal, by reason), ``writes_counts`` (whether reading the heap still
     writes to it).
 
     Raises ``RuntimeError`` if Neve is not installed, and in a finalizer or a callback that the
-    collector called; ``MemoryError``.
+    collector called; ``MemoryError``; ``TypeError`` if ``finalize_at_exit`` holds anything but
+    classes.
     """
     _require_installed()
     from . import _prefork
+    _prefork.note_finalized_at_exit(finalize_at_exit)
     if immortal and not _prefork.HAS_IMMORTALS:
         _prefork.warn_of_counts(2)
     return _prefork.freeze(bool(immortal))
@@ -326,13 +333,13 @@ def refreeze():
     return _prefork.freeze(_prefork.State.is_immortal)
 
 
-def prefork():
+def prefork(finalize_at_exit=()):
     """Get this process ready for forking workers, right before it does: collect, freeze the heap,
     make it immortal (CPython 3.12 and later), and pace the collector for what the workers will add.
 
     Call it as often as you like, before each fork for example: the work is done the first time,
     and again once the heap has grown by a quarter.  Everything that :func:`freeze` says of
-    ``immortal=True`` holds; on CPython 3.11 the report alone says that counts will still be
+    ``immortal=True`` and of ``finalize_at_exit`` holds; on CPython 3.11 the report alone says that counts will still be
     written.
 
     Returns the report of :func:`freeze`, with ``is_new``: whether anything was done this time.
@@ -342,6 +349,7 @@ def prefork():
     """
     _require_installed()
     from . import _prefork
+    _prefork.note_finalized_at_exit(finalize_at_exit)
     return _prefork.prefork()
 
 

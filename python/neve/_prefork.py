@@ -23,6 +23,11 @@ FORKERS = {
                         ("multiprocessing.forkserver", "main")},
 }
 
+#: Classes with a finalizer for which the exit is soon enough, by module and name: what it undoes is of
+#: use to nobody but the object. Of Local, values that it has put into threads and tasks under a name
+#: of its own; every URL resolver of Django's holds one.
+FINALIZED_AT_EXIT = (("asgiref.local", "Local"),)
+
 #: The work is done again once the heap has grown by this part since.
 GROWTH = 0.25
 
@@ -35,7 +40,23 @@ class State:
     skipped = 0         # how often there was nothing to be done
     heap_bytes = 0      # in use after the last time
     is_immortal = False     # how freeze() was called last
+    finalized_at_exit = ()  # classes that freeze() was told of so far
     report = None       # of the last freeze
+
+
+def note_finalized_at_exit(classes):
+    """More classes for State.finalized_at_exit.  TypeError."""
+    classes = tuple(classes)
+    for one in classes:
+        if not isinstance(one, type):
+            raise TypeError("finalize_at_exit: classes are expected, not %s" % type(one).__name__)
+    State.finalized_at_exit += classes
+
+
+def finalized_at_exit():
+    """All such classes that the program has."""
+    known = (getattr(sys.modules.get(module), name, None) for module, name in FINALIZED_AT_EXIT)
+    return tuple({*State.finalized_at_exit, *(one for one in known if isinstance(one, type))})
 
 
 def freeze(immortal):
@@ -45,7 +66,7 @@ def freeze(immortal):
     report = {"frozen": gc.get_freeze_count(), "immortal": 0, "mortal": {},
               "writes_counts": not (immortal and HAS_IMMORTALS)}
     if immortal:
-        report.update(_neve.make_immortal())
+        report.update(_neve.make_immortal(finalized_at_exit()))
         if not HAS_IMMORTALS:
             report["mortal"] = {}
     State.is_immortal = immortal

@@ -6,7 +6,9 @@
  * What must be able to die stays mortal:
  *   - what has something to do when it dies (object_kinds.h), and whatever
  *     refers to it, directly or not: it dies when they do;
- *   - what only these refer to: it would be lost with them.
+ *   - what only the former refer to: their death gives it back. (What only a holder
+ *     refers to is made immortal: some holders lead to everything, and a request
+ *     that reads it would dirty its pages.)
  * Types, modules, and the dicts of both end the chain: they live as long as the
  * process, and if they did not, everything would refer to some file.
  *
@@ -155,7 +157,7 @@ static void spread_to_holders(decision *d, const uint32_t *starts, const uint32_
     nvpy_array_destroy(&passed);
 }
 
-/* What nobody but mortal objects refers to would be lost when they die. */
+/* What nobody but objects with something to do refers to would be lost when they die. */
 static void spread_to_held(decision *d, const uint32_t *starts)
 {
     uint8_t *kinds = kinds_of(d);
@@ -169,7 +171,7 @@ static void spread_to_held(decision *d, const uint32_t *starts)
     }
     uint32_t *mortal_referrers = mortal.items;
     for (size_t node = 0; node < count; node++)
-        if (kinds[node] != NVPY_PLAIN)
+        if (kinds[node] != NVPY_PLAIN && kinds[node] != NVPY_HOLDER)
             queue[last++] = (uint32_t)node;
     for (size_t first = 0; first < last; first++) {
         size_t n;
@@ -272,15 +274,15 @@ static void add_all_roots(nvpy_graph *graph)
     nvpy_compat_visit_roots(nvpy.interp, add_root, graph);
 }
 
-PyObject *nvpy_immortal_make(PyObject *self, PyObject *unused)
+PyObject *nvpy_immortal_make(PyObject *self, PyObject *finalized_at_exit)
 {
     (void)self;
-    (void)unused;
     if (!nvpy_is_ours() || nvpy_gc(nvpy.interp)->collecting) {
         PyErr_SetString(PyExc_RuntimeError, "objects cannot be made immortal from a finalizer or "
                                             "a collector's callback");
         return NULL;
     }
+    nvpy_kinds_finalize_at_exit(finalized_at_exit);
     if (!nvpy_kinds_begin())
         return NULL;
     decision d = {0};
@@ -334,13 +336,24 @@ static void silence_weakrefs(PyObject *object, const nvpy_graph *graph)
 
 static bool is_to_be_finalized(PyObject *object)
 {
-    return !nvpy_compat_is_immortal(object) && PyObject_IS_GC(object) &&
-           Py_TYPE(object)->tp_finalize != NULL && !_PyGC_FINALIZED(object) &&
-           !nvpy_compat_is_running(object);
+    return PyObject_IS_GC(object) && Py_TYPE(object)->tp_finalize != NULL &&
+           !_PyGC_FINALIZED(object) && !nvpy_compat_is_running(object);
 }
 
-/* All that immortal objects refer to and that has a finalizer, holders before what
- * they hold; each retained. */
+static bool append_unfinished(PyObject *found, const nvpy_graph *graph, size_t first, bool immortal)
+{
+    for (size_t i = first; i < nvpy_graph_count(graph); i++) {
+        PyObject *object = nvpy_graph_object(graph, i);
+        if (nvpy_compat_is_immortal(object) == immortal && is_to_be_finalized(object) &&
+            PyList_Append(found, object) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* All that is immortal or that immortal objects refer to, and that has a finalizer; holders
+ * before what they hold; each retained. Immortal objects come last: mortal ones may refer to
+ * them, but what they refer to is immortal, too. */
 static PyObject *find_unfinished(void)
 {
     PyObject *found = NULL;
@@ -360,11 +373,9 @@ static PyObject *find_unfinished(void)
     nvpy_graph_expand(&graph);
     if (!graph.failed)
         found = PyList_New(0);
-    for (size_t i = first; found != NULL && i < nvpy_graph_count(&graph); i++) {
-        PyObject *object = nvpy_graph_object(&graph, i);
-        if (is_to_be_finalized(object) && PyList_Append(found, object) < 0)
-            Py_CLEAR(found);
-    }
+    if (found != NULL && !(append_unfinished(found, &graph, first, false) &&
+                           append_unfinished(found, &graph, first, true)))
+        Py_CLEAR(found);
     for (size_t i = first; found != NULL && i < nvpy_graph_count(&graph); i++) {
         PyObject *object = nvpy_graph_object(&graph, i);
         if (!nvpy_compat_is_immortal(object) && PyObject_IS_GC(object) && !PyType_Check(object))

@@ -217,7 +217,7 @@ static PyMethodDef methods[] = {
     {"is_installed", is_installed, METH_NOARGS, "is_installed() -> bool"},
     {"step", step, METH_VARARGS, "step(budget_us) -> bool"},
     {"stats", stats, METH_NOARGS, "stats() -> dict"},
-    {"make_immortal", nvpy_immortal_make, METH_NOARGS, "make_immortal() -> dict"},
+    {"make_immortal", nvpy_immortal_make, METH_O, "make_immortal(classes) -> dict"},
     {"note_freeze", nvpy_immortal_note_freeze, METH_NOARGS, "note_freeze()"},
     {"cow_look", nvpy_cow_look, METH_VARARGS, "cow_look(pid, against, has_pages) -> str"},
     {"cow_reference", nvpy_cow_reference, METH_VARARGS, "cow_reference(keeps) -> int"},

@@ -163,9 +163,10 @@ PyObject *nvpy_timer_stats(void);
 
 /* ---- immortal.c ---- */
 
-/* Method: makes what hangs on the permanent generation immortal. Returns a dictionary
- * {"immortal": how many there are by now, "mortal": {reason: count}}. */
-PyObject *nvpy_immortal_make(PyObject *self, PyObject *unused);
+/* Method: makes what hangs on the permanent generation immortal, objects of these classes
+ * (a tuple) although they have a finalizer. Returns a dictionary {"immortal": how many there
+ * are by now, "mortal": {reason: count}}. */
+PyObject *nvpy_immortal_make(PyObject *self, PyObject *finalized_at_exit);
 /* Method: the permanent generation is not lost to the interpreter's exit. */
 PyObject *nvpy_immortal_note_freeze(PyObject *self, PyObject *unused);
 /* Runs the finalizers of what only immortal objects keep alive; when the interpreter

@@ -86,7 +86,7 @@ typedef enum nvpy_kind {
     NVPY_TRANSIENT,
     /* What the others make mortal. */
     NVPY_HOLDER, /* reaches one that has something to do */
-    NVPY_HELD,   /* only mortal objects refer to it */
+    NVPY_HELD,   /* only these with something to do refer to it, or what only they hold */
     NVPY_KINDS
 } nvpy_kind;
 extern const char *const nvpy_kind_names[NVPY_KINDS]; /* NULL for the first two */
@@ -96,6 +96,8 @@ static inline bool nvpy_kind_spreads(nvpy_kind kind)
     return kind >= NVPY_FINALIZER && kind <= NVPY_FOREIGN;
 }
 
+/* A tuple of classes: that their objects have a finalizer does not make them mortal. */
+void nvpy_kinds_finalize_at_exit(PyObject *classes);
 /* Before the two below; false with an exception set. */
 bool nvpy_kinds_begin(void);
 /* By the type alone; and by what the object itself is in, too. */

@@ -20,8 +20,9 @@ const char *const nvpy_kind_names[NVPY_KINDS] = {
     [NVPY_HELD] = "held",
 };
 
-static PyTypeObject *file_type;   /* _io._IOBase */
-static destructor python_dealloc; /* of classes that are written in Python */
+static PyTypeObject *file_type;     /* _io._IOBase */
+static PyObject *finalized_at_exit; /* tuple of classes, or NULL */
+static destructor python_dealloc;   /* of classes that are written in Python */
 
 /* The answers for types, found by their address: the last one wins a place. */
 #define KNOWN_TYPES 1024
@@ -29,6 +30,21 @@ static struct {
     PyTypeObject *type;
     nvpy_kind kind;
 } known[KNOWN_TYPES];
+
+void nvpy_kinds_finalize_at_exit(PyObject *classes)
+{
+    Py_XSETREF(finalized_at_exit, Py_NewRef(classes));
+}
+
+/* (Not of classes that derive from one of them: these may have finalizers of their own.) */
+static bool is_finalized_at_exit(PyTypeObject *type)
+{
+    PyObject *classes = finalized_at_exit;
+    for (Py_ssize_t i = 0; classes != NULL && i < PyTuple_GET_SIZE(classes); i++)
+        if (PyTuple_GET_ITEM(classes, i) == (PyObject *)type)
+            return true;
+    return false;
+}
 
 bool nvpy_kinds_begin(void)
 {
@@ -165,7 +181,7 @@ static nvpy_kind classify(PyTypeObject *type)
         return NVPY_GENERATOR;
     if (type == &PyFrame_Type || type == &PyTraceBack_Type)
         return NVPY_FRAME;
-    if (type->tp_finalize != NULL || type->tp_del != NULL)
+    if ((type->tp_finalize != NULL && !is_finalized_at_exit(type)) || type->tp_del != NULL)
         return NVPY_FINALIZER;
     /* (The second stands between the first and its exporter.) */
     if (type == &PyMemoryView_Type || strcmp(type->tp_name, "managedbuffer") == 0)

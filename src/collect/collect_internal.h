@@ -487,6 +487,13 @@ bool nv_pace_has_changed(neve_collector *c);
 /* A full collection has verified everything. */
 void nv_pace_all_collected(neve_collector *c);
 
+/* ---- options.c ---- */
+
+/* What `given` states (NULL: nothing), zeros for the rest. NEVE_EINVAL. */
+neve_status nv_collector_options_read(neve_collector_options *into,
+                                      const neve_collector_options *given, char *message,
+                                      size_t size);
+
 /* ---- check.c ---- */
 
 /* In builds with NEVE_DEBUG >= 2: aborts with the finding if a check fails. */

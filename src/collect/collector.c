@@ -14,12 +14,11 @@ static const uint32_t default_thresholds[NEVE_GENERATIONS] = {2000, 10, 10};
 neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *host_ctx,
                                   const neve_collector_options *options, neve_collector **out)
 {
-    static const neve_collector_options defaults = {.struct_size = sizeof defaults};
-    if (options == NULL)
-        options = &defaults;
-    if (heap == NULL || host == NULL || out == NULL || options->struct_size != sizeof *options ||
-        host->struct_size != sizeof *host)
+    neve_collector_options given;
+    if (heap == NULL || host == NULL || out == NULL || host->struct_size != sizeof *host ||
+        nv_collector_options_read(&given, options, NULL, 0) != NEVE_OK)
         return NEVE_EINVAL;
+    options = &given;
     if (host->read_counts == NULL || host->traverse == NULL || host->retain == NULL ||
         host->release == NULL || host->clear == NULL || host->type_name == NULL)
         return NEVE_EINVAL;

@@ -30,15 +30,10 @@ static void system_free(void *ctx, void *block)
 
 neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
 {
-    static const neve_heap_options defaults = {.struct_size = sizeof(neve_heap_options)};
-    if (options == NULL)
-        options = &defaults;
-    if (out == NULL || options->struct_size != sizeof *options ||
-        (options->object_starts & ~0xfu) != 0)
+    neve_heap_options given;
+    if (out == NULL || nv_heap_options_read(&given, options, NULL, 0) != NEVE_OK)
         return NEVE_EINVAL;
-    if (options->large != NULL && (options->large->malloc == NULL ||
-                                   options->large->realloc == NULL || options->large->free == NULL))
-        return NEVE_EINVAL;
+    options = &given;
 
     size_t page = nv_os_page_bytes();
     size_t bytes = (sizeof(neve_heap) + page - 1) & ~(page - 1);
@@ -54,6 +49,8 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->rare_requests = options->rare_requests;
     heap->on_corruption = options->on_corruption;
     heap->on_corruption_ctx = options->on_corruption_ctx;
+    heap->on_out_of_memory = options->on_out_of_memory;
+    heap->on_out_of_memory_ctx = options->on_out_of_memory_ctx;
     heap->large = options->large != NULL
                       ? *options->large
                       : (neve_large_allocator){system_malloc, system_realloc, system_free, NULL};

@@ -355,6 +355,119 @@ def test_what_is_immortal(runner):
     """)
 
 
+@pytest.mark.skipif(not HAS_IMMORTALS, reason="no immortal objects up to CPython 3.11")
+def test_what_holders_hold_is_immortal(runner):
+    """A request reads it: only what dies with an object that has something to do stays mortal."""
+    runner.neve_code("""
+        import neve, sys
+        class Loud:
+            def __del__(self): pass
+        class Resolver:
+            def __init__(self):
+                self.loud = Loud(); self.loud.own = [["own %d" % len("x")]]
+                self.table = {"name %d" % n: [(n, "value %d" % n)] for n in range(10)}
+        resolvers = [Resolver() for _ in range(3)]
+        for resolver in resolvers: resolver.loud.shared = resolver.shared = [[]]
+        report = neve.prefork()
+        is_immortal = lambda x: sys.getrefcount(x) >= 1 << 31
+        for resolver in resolvers:
+            table = resolver.table
+            for x in (table, *table, *table.values(), table["name 1"][0], resolver.shared[0]):
+                assert is_immortal(x), x
+            for x in (resolver, resolver.loud, resolver.loud.own, resolver.loud.own[0]):
+                assert not is_immortal(x), x
+        assert report["mortal"]["finalizer"] >= 3
+    """)
+
+
+#: Logs of two classes, and of one that derives from one of them.
+LATE = """
+    class Late:
+        def __init__(self, name): self.name = name
+        def __del__(self): log("del", self.name, len(TABLE))
+    class Derived(Late): pass
+    class Prompt:
+        def __init__(self): self.late = Late("below a prompt one")
+        def __del__(self): log("prompt", self.late.name, self.late in TABLE)
+    class Holder: pass
+    TABLE = {}
+    holder = Holder(); holder.deep = [{"late": Late("deep")}]
+    derived = [Derived("derived")]
+    prompt = Prompt(); TABLE[prompt.late] = 1
+    cycle = Late("cycle"); cycle.me = cycle
+"""
+
+
+@pytest.mark.skipif(not HAS_IMMORTALS, reason="no immortal objects up to CPython 3.11")
+@pytest.mark.parametrize("freeze", ["neve.prefork(finalize_at_exit=[Late])",
+                                    "neve.freeze(True, (Late, Late))"])
+def test_finalized_at_exit(runner, freeze):
+    """With what holds them; each once, after what refers to them; not those of derived classes."""
+    def lines(freeze, code):
+        parts = ("import neve\n", harness.dedented(LATE), freeze + "\n", harness.dedented(code))
+        return runner.neve_code(PRELUDE + "".join(parts)).out.splitlines()
+
+    said = lines(freeze, """
+        for late in (holder.deep[0]["late"], holder, holder.deep, holder.deep[0], prompt.late):
+            assert sys.getrefcount(late) >= 1 << 31, late
+        for mortal in (derived, derived[0], prompt): assert sys.getrefcount(mortal) < 1 << 31
+        holder.deep[0].clear(); late = None
+        derived.clear()
+        log("end")
+    """)
+    # The dict of modules still has its entry: this is before modules are taken apart.
+    assert said[:3] == ["del derived 1", "end", "prompt below a prompt one True"]
+    assert sorted(said[3:]) == ["del below a prompt one 1", "del cycle 1", "del deep 1"]
+    # What is made after the freeze dies as ever; and so does everything that was not named.
+    assert lines(freeze.replace("Late", "Holder"), """
+        holder.deep.clear(); log("cleared")
+        os._exit(0)
+    """) == ["del deep 1", "cleared"]
+
+
+def test_finalize_at_exit_is_checked_and_remembered(runner):
+    runner.neve_code("""
+        import gc, neve, sys, warnings
+        warnings.simplefilter("ignore")         # of 3.11: no immortal objects
+        class Late:
+            def __del__(self): pass
+        for wrong in (["Late"], [Late()], None, 5, "Late"):
+            for function in (neve.prefork, lambda x: neve.freeze(True, x)):
+                try: function(wrong)
+                except TypeError as error: assert wrong is None or wrong == 5 or "classes" in str(error)
+                else: raise AssertionError(wrong)
+        assert gc.get_freeze_count() == 0
+        neve.freeze(immortal=True, finalize_at_exit={Late})
+        late = [Late()]
+        neve.refreeze()
+        assert (sys.getrefcount(late[0]) >= 1 << 31) == (sys.version_info >= (3, 12))
+        del late[:]
+        after = [Late()]; gone = __import__("weakref").ref(after[0]); after.clear()
+        assert gone() is None
+    """)
+
+
+@pytest.mark.skipif(not HAS_IMMORTALS, reason="no immortal objects up to CPython 3.11")
+def test_known_class_that_is_finalized_at_exit(runner):
+    """asgiref.local.Local, by its name."""
+    module = runner.folder / "asgiref"
+    module.mkdir()
+    (module / "__init__.py").touch()
+    (module / "local.py").write_text(
+        "class Local:\n    def __del__(self): print('gone', self.name, flush=True)\n")
+    result = runner.neve_code("""
+        import neve, sys
+        from asgiref.local import Local
+        class Resolver: pass
+        resolver = Resolver(); resolver.local = Local(); resolver.local.name = "inherited"
+        neve.prefork()
+        assert sys.getrefcount(resolver) >= 1 << 31
+        del resolver.local; print("deleted")
+        late = Local(); late.name = "late"; del late
+    """)
+    assert result.out.splitlines() == ["deleted", "gone late", "gone inherited"]
+
+
 @pytest.mark.skipif(HAS_IMMORTALS, reason="has immortal objects")
 def test_no_immortal_objects(runner):
     runner.neve_code("""

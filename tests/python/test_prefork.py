@@ -2,9 +2,13 @@
 """neve.prefork() and NEVE_PREFORK: the work is done once, by the right forks; and a child that
 only reads what it inherited dirties next to nothing."""
 
+import os
+
 import harness
 import pytest
 
+#: Debian's packages are for its own interpreter; those without C code serve others as well.
+PACKAGES = "/usr/lib/python3/dist-packages"
 HAS_IMMORTALS = harness.VERSION >= (3, 12, 0)
 
 #: What a child finds of the work that was done before it was forked.
@@ -194,6 +198,101 @@ def test_multiprocessing(runner):
             found = neve.stats()["prefork"]
             assert found["runs"] == 1 and found["skipped"] == 3, found
     """, env={"NEVE_PREFORK": "multiprocessing"})
+
+
+def test_fork_server(runner, tmp_path):
+    """The server itself freezes what it has preloaded, before its first fork."""
+    runner.write("table.py", "TABLE = {n: [str(n)] for n in range(20000)}")
+    path = runner.script("""
+        import gc, multiprocessing, neve, os, table
+        def work(n):
+            found = neve.stats()["prefork"]
+            return table.TABLE[n][0], found["runs"], gc.get_freeze_count() > 20000
+        if __name__ == "__main__":
+            multiprocessing.set_forkserver_preload(["table"])
+            with multiprocessing.get_context("forkserver").Pool(2) as pool:
+                assert pool.map(work, range(50)) == [(str(n), 1, True) for n in range(50)]
+            assert neve.is_installed() and neve.stats()["prefork"]["runs"] == 0
+    """)
+    python = harness.environment_with_neve(tmp_path / "env")
+    result = runner.execute([path], python=python, env={
+        "NEVE": "1", "NEVE_PREFORK": "multiprocessing", "PYTHONPATH": str(runner.folder)})
+    assert result.status == 0, result
+
+
+def with_packages(code):
+    """A program that finds Debian's packages."""
+    return f"import sys; sys.path.append({PACKAGES!r})\n" + FIGURES + harness.dedented(code)
+
+
+def can_import(modules):
+    """Whether the interpreter under test can, from Debian's packages."""
+    done = harness.Runner(os.path.dirname(__file__)).execute(
+        ["-W", "ignore", "-c", f"import {modules}"], search_path=PACKAGES)
+    return done.status == 0
+
+
+@pytest.mark.skipif(not can_import("billiard"), reason="no billiard")
+def test_billiard(runner):
+    """Celery's own multiprocessing, where Celery itself may not be there for the version."""
+    runner.neve_code(with_packages("""
+        import billiard
+        read, write = os.pipe()
+        def work(): os.write(write, json.dumps(figures()).encode())
+        for number in range(3):
+            process = billiard.Process(target=work)
+            process.start(); process.join()
+            assert process.exitcode == 0
+            assert json.loads(os.read(read, 100)) == [1, number, True]
+    """), interpreter=["-W", "ignore"], env={"NEVE_PREFORK": "celery"})
+
+
+@pytest.mark.skipif(not can_import("gunicorn.app.wsgiapp, gunicorn.workers.sync"),
+                    reason="no gunicorn")
+def test_gunicorn(runner):
+    """Its workers, those that a reload forks included, find the heap frozen once."""
+    result = runner.neve_code(with_packages("""
+        import http.client, signal, socket
+        from gunicorn.app.base import BaseApplication
+        TABLE = {n: [str(n)] for n in range(20000)}
+        read, write = os.pipe()
+        class Server(BaseApplication):
+            def load_config(self):
+                for name, value in dict(bind="unix:socket", workers=2, preload_app=True,
+                        worker_tmp_dir=".", loglevel="error", post_worker_init=self.tell).items():
+                    self.cfg.set(name, value)
+            def load(self): return self.answer
+            def tell(self, worker): os.write(write, json.dumps(figures()).encode() + b"\\n")
+            def answer(self, environ, start):
+                start("200 OK", [("Content-Type", "application/json")])
+                return [json.dumps([TABLE[7][0], figures()[0], figures()[2]]).encode()]
+        class Connection(http.client.HTTPConnection):
+            def connect(self):
+                self.sock = socket.socket(socket.AF_UNIX); self.sock.connect("socket")
+        def ask():
+            connection = Connection("localhost")
+            connection.request("GET", "/")
+            return json.loads(connection.getresponse().read())
+        def client(master):
+            os.close(write)
+            with os.fdopen(read) as file:
+                told = []
+                for again in (signal.SIGHUP, signal.SIGTERM):
+                    told += [json.loads(file.readline()) for _ in range(2)]
+                    assert [ask() for _ in range(4)] == [["7", 1, True]] * 4
+                    os.kill(master, again)
+            print(sorted(told), flush=True)
+        master = os.getpid()
+        if os.fork() == 0:                          # this fork freezes nothing
+            try: client(master)
+            except BaseException:
+                os.kill(master, signal.SIGTERM)
+                raise
+            os._exit(0)
+        assert figures() == [0, 0, False]
+        Server().run()
+    """), interpreter=["-W", "ignore"], env={"NEVE_PREFORK": "gunicorn"})
+    assert result.out == f"{[[1, number, True] for number in range(4)]}\n", result
 
 
 def test_wrong_value(runner, tmp_path):
