@@ -8,6 +8,7 @@
  *   cow_html.c     ... the picture
  *   bench.c        neve bench: the table of benchmarks
  *   bench_cow.c    neve bench cow; the layouts that it compares are in bench/models
+ *   model.c        neve model; what its files share is in model.h
  *   interpreter.c  which Python, and where the package for it is
  *   options.c      the options of a command, from a table
  *   machine.c      what the machine is, its caches
@@ -25,6 +26,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 enum { NVCLI_DONE = 0, NVCLI_FAILED = 1, NVCLI_USAGE = 2 };
@@ -35,6 +37,7 @@ int nvcli_run(int argc, char **argv);
 int nvcli_cow(int argc, char **argv);
 int nvcli_bench(int argc, char **argv);
 int nvcli_bench_cow(int argc, char **argv);
+int nvcli_model(int argc, char **argv);
 
 /* ---- cow_html.c ---- */
 
@@ -108,6 +111,11 @@ char *nvcli_format(const char *format, ...) __attribute__((format(printf, 1, 2))
 /* The value of a variable, or NULL if it is unset or empty. */
 const char *nvcli_env(const char *name);
 bool nvcli_is_file(const char *path);
+/* Opens a file that is to replace `path`, whole or not at all; NULL after an error was printed in
+ * the name of `command`. */
+FILE *nvcli_replacement_begin(const char *command, const char *path);
+/* Closes it, and puts it in its place; NVCLI_DONE, or the status to exit with after an error. */
+int nvcli_replacement_finish(const char *command, const char *path, FILE *file);
 /* The file that a shell would run for the name: the name itself if it holds a
  * slash and can be run, else the first in PATH; NULL if there is none. */
 char *nvcli_find_program(const char *name);

@@ -6,7 +6,9 @@
  * 0 (net of deallocations) asks for a young collection; every threshold-1
  * young collections the middle generation is collected too, every threshold-2
  * of those all of it, provided that long_lived_pending exceeds a quarter of
- * long_lived_total (the 25% rule, which keeps the total work linear).
+ * long_lived_total (the 25% rule, which keeps the total work linear). While young
+ * collections find nothing, three of four leave verification to the next of the middle
+ * generation; those that neve_collect asks for never do.
  *
  * In the incremental mode the old generation is collected by cycles instead: a
  * cycle marks, filters, verifies and clears in slices of about pause_us, one
@@ -111,7 +113,7 @@ typedef struct neve_collection {
     uint64_t verify_ns;   /* trial deletion, both times */
     uint64_t reclaim_ns;  /* weak references, finalizers, clearing */
     size_t marked;        /* objects that the marking reached (full only) */
-    size_t candidates;    /* objects verified */
+    size_t candidates;    /* objects verified; 0 where a young set is passed on */
     size_t collected;     /* found dead and cleared, and weak references that died so */
     size_t resurrected;   /* revived by a finalizer or a callback */
     size_t uncollectable; /* dead, but of types that cannot be reclaimed */

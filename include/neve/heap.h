@@ -39,14 +39,35 @@ typedef enum neve_domain {
 } neve_domain;
 #define NEVE_DOMAINS 3
 
-/* Serves requests over NEVE_SMALL_MAX. The three functions behave as malloc,
- * realloc and free do, with 16-byte alignment. */
+/* Serves requests over NEVE_SMALL_MAX. The first three functions behave as malloc,
+ * realloc and free do, with 16-byte alignment. They run with the heap's lock held,
+ * and must not use the heap. */
 typedef struct neve_large_allocator {
     void *(*malloc)(void *ctx, size_t size);
     void *(*realloc)(void *ctx, void *block, size_t size);
     void (*free)(void *ctx, void *block);
     void *ctx;
+    /* The bytes of a live block that may be used, at least those that were asked for;
+     * NULL: those that were asked for. Only neve_heap_usable_size and neve_heap_check ask. */
+    size_t (*usable_size)(void *ctx, const void *block);
 } neve_large_allocator;
+
+/* Fills in the functions of an allocator of which only the name is known: "system" (malloc,
+ * realloc and free, whoever serves them), "jemalloc", "mimalloc" or "tcmalloc". Those three
+ * are called by names of their own (mallocx, mi_malloc, tc_malloc, ...), so that the
+ * program's malloc stays what it is; the library is looked for among those that are
+ * loaded (linked or preloaded), then loaded privately, and stays loaded.
+ *
+ * NEVE_EINVAL: there is no such name. NEVE_EUNSUPPORTED: the library is not installed or cannot
+ * be loaded into a running process; `message` (may be NULL) then gets the loader's
+ * reason, always terminated. jemalloc as Debian builds it needs more thread-local
+ * storage than a running process has to spare: link or preload it, or start the program
+ * with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096.
+ *
+ * Belongs to no heap and may be called in any thread at any time, but for signal
+ * handlers. Costs a search of the loaded libraries, the first time milliseconds. */
+NEVE_API neve_status neve_large_allocator_find(const char *name, neve_large_allocator *allocator,
+                                               char *message, size_t message_size);
 
 /* Told of damage that the heap or a checker found, before the process is
  * aborted; it may print or longjmp, it must not use the heap. */
@@ -131,7 +152,8 @@ NEVE_API void neve_heap_free_or(neve_heap *heap, void *block,
 NEVE_API bool neve_heap_owns(const neve_heap *heap, const void *block);
 
 /* The bytes that `block`, a live block of any allocator, may use without
- * realloc; 0 if the heap does not own it. A handful of instructions. */
+ * realloc; 0 if the heap does not own it. A handful of instructions; of a large block
+ * a search, and what the large allocator says if it has a usable_size. */
 NEVE_API size_t neve_heap_usable_size(const neve_heap *heap, const void *block);
 
 /* Gives all empty memory back to the OS now; returns how many bytes. */

@@ -40,10 +40,13 @@ static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first)
         unmark(chunk, first);
         return;
     }
+    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++)
+        chunk->marks[w] = (nv_mark_word){.white = chunk->state[w].hi};
+    if (c->mark_is_sliced)
+        return; /* nobody wants to know how many there are */
     size_t old = 0, frozen = 0;
     for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
         nv_state_word state = chunk->state[w];
-        chunk->marks[w] = (nv_mark_word){.white = state.hi};
         if (state.hi == 0)
             continue;
         size_t both = (size_t)__builtin_popcountll(state.hi & state.lo);
@@ -209,15 +212,21 @@ void nv_mark_prepare(neve_collector *c, bool is_sliced)
 {
     c->old = c->frozen = 0;
     c->heap->marking = true;
-    c->marker = (neve_marker){.piece = is_sliced ? PIECE_SLICED : PIECE, .is_sliced = is_sliced};
+    c->marker = (neve_marker){.piece = is_sliced ? PIECE_SLICED : PIECE};
+    c->mark_is_sliced = is_sliced;
     c->mark_edges = 0;
     c->mark_object = NULL;
     c->mark_cursor = 0;
     c->marked = 0;
-    c->mark_depth = 0;
+    c->mark_depth = c->mark_stale = 0;
     c->mark_room = NV_MARK_STACK;
     c->grey_first = c->grey_last = c->grey_chunk = NULL;
     c->deferred.count = c->untrackable.count = 0;
+}
+
+void nv_mark_resume(neve_collector *c)
+{
+    c->mark_stale = c->mark_depth;
 }
 
 void nv_mark_begin(neve_collector *c)
@@ -245,13 +254,16 @@ static inline bool is_there(const neve_collector *c, const void *object)
     return nv_state_get(c->heap, object) >= NV_STATE_OLD;
 }
 
-/* Takes up to BATCH objects off the stack, and asks for the next ones. */
+/* Takes up to BATCH objects off the stack, and asks for the next ones. Of what was pushed in
+ * this slice nothing can have been freed. */
 static size_t take_stack(neve_collector *c, void *batch[BATCH])
 {
     size_t n = c->mark_depth < BATCH ? c->mark_depth : BATCH;
     c->mark_depth -= n;
     memcpy(batch, c->mark_stack + c->mark_depth, n * sizeof *batch);
-    if (c->marker.is_sliced) {
+    c->marker.may_be_stale = c->mark_stale > c->mark_depth;
+    if (c->marker.may_be_stale) {
+        c->mark_stale = c->mark_depth;
         size_t there = 0;
         for (size_t i = 0; i < n; i++)
             if (is_there(c, batch[i]))
@@ -267,6 +279,7 @@ static size_t take_stack(neve_collector *c, void *batch[BATCH])
 static size_t take_grey(neve_collector *c, void *batch[BATCH])
 {
     size_t n = 0;
+    c->marker.may_be_stale = c->mark_is_sliced;
     while (n == 0) {
         if (c->grey_chunk == NULL) {
             if (c->grey_first == NULL)
@@ -307,7 +320,7 @@ static void mark_batch(neve_collector *c, void *const *batch, size_t n)
         __builtin_prefetch(batch[i]);
     for (size_t i = 0; i < n; i++) {
         size_t cursor = 0;
-        if (c->marker.is_sliced && !nv_is_tracked(c, batch[i]))
+        if (c->marker.may_be_stale && !nv_is_tracked(c, batch[i]))
             continue;
         c->host->traverse(c->ctx, batch[i], neve_mark_visit, &c->marker, &cursor);
         if (cursor != 0)
@@ -325,8 +338,7 @@ static bool mark_piece(neve_collector *c)
         c->mark_object = c->deferred.items[--c->deferred.count];
         c->mark_cursor = 0;
     }
-    if (c->marker.is_sliced &&
-        (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
+    if (c->mark_is_sliced && (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
         c->mark_object = NULL;
         return true;
     }

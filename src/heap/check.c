@@ -161,6 +161,8 @@ static void check_entry(const nv_large *entry, void *arg)
     if (entry->young != 0 && (entry->young > heap->young_large_count ||
                               heap->young_large[entry->young - 1] != entry->block))
         fail(l->c, entry->block, "a large block disagrees with the list of young ones");
+    if (nv_large_usable_size(heap, entry) < entry->size)
+        fail(l->c, entry->block, "the large allocator gave less than was asked for");
 }
 
 static void check_large(check *c)

@@ -10,24 +10,6 @@
 
 #define DEFAULT_RETAIN_BYTES ((size_t)1 << 20)
 
-static void *system_malloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return malloc(size);
-}
-
-static void *system_realloc(void *ctx, void *block, size_t size)
-{
-    (void)ctx;
-    return realloc(block, size);
-}
-
-static void system_free(void *ctx, void *block)
-{
-    (void)ctx;
-    free(block);
-}
-
 neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
 {
     neve_heap_options given;
@@ -51,9 +33,7 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->on_corruption_ctx = options->on_corruption_ctx;
     heap->on_out_of_memory = options->on_out_of_memory;
     heap->on_out_of_memory_ctx = options->on_out_of_memory_ctx;
-    heap->large = options->large != NULL
-                      ? *options->large
-                      : (neve_large_allocator){system_malloc, system_realloc, system_free, NULL};
+    heap->large = options->large != NULL ? *options->large : nv_large_system;
     for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
         for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++)
             heap->current[domain][size_class] = &heap->none;

@@ -487,10 +487,15 @@ void nv_touched_remove(neve_heap *heap, nv_pool *pool);
 
 /* ---- large.c: blocks over NEVE_SMALL_MAX ---- */
 
+/* malloc, realloc and free. */
+extern const neve_large_allocator nv_large_system;
+
 void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size);
 void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size);
 nv_large *nv_large_find(const neve_heap *heap, const void *block);
 void nv_large_free(neve_heap *heap, nv_large *entry);
+/* What the caller may use of it: at least what was asked for. */
+size_t nv_large_usable_size(const neve_heap *heap, const nv_large *entry);
 /* In the child of a fork. */
 void nv_large_inherit(neve_heap *heap);
 /* Calls `visit` for the entry of each live block. */

@@ -412,7 +412,7 @@ size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
     if (NEVE_LIKELY(nv_entry_is_arena(nv_entry_find(heap, block))))
         return nv_pool_block_bytes(nv_pool_of(block));
     const nv_large *entry = nv_large_find(heap, block);
-    return entry == NULL ? 0 : entry->size;
+    return entry == NULL ? 0 : nv_large_usable_size(heap, entry);
 }
 
 bool neve_heap_owns(const neve_heap *heap, const void *block)
