@@ -51,6 +51,9 @@ PRESETS = {
     "fuzz": ("clang", False, ["--buildtype=debugoptimized", "-Ddebug_checks=2", "-Dfuzz=true",
                               "-Dtests=false", "-Db_sanitize=address,undefined",
                               "-Db_lundef=false"]),
+    # 32-bit programs; needs gcc-multilib (cmocka of that size is not asked for).
+    "m32": (None, False, ["--buildtype=debugoptimized", "-Ddebug_checks=2", "-Dtests=false",
+                          "-Dc_args=-m32", "-Dc_link_args=-m32"]),
     # The installed static library also serves linkers that know nothing of GCC's LTO.
     "install": (None, False, RELEASE + ["-Dtests=false", "-Dc_args=-ffat-lto-objects"]),
 }

@@ -29,6 +29,7 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cli           tests/cli: the program neve
     examples      tests/examples: the example VM and the foreign object model, built with
                   sanitizers, and the programs of examples/advice on the release build
+    m32           the foreign object model as a 32-bit program, with --only; needs gcc-multilib
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
@@ -448,6 +449,13 @@ def examples_stage(stage, args):
     return pytest_run(stage, python_with_pytest(), "tests/examples", env)
 
 
+def m32_stage(stage, args):
+    folder = build.compile_preset("m32", None, args.werror, ["examples/foreign", "examples/vm"])
+    env = clean_environment({"NEVE_TEST_VM": str(folder / "examples/vm"),
+                             "NEVE_TEST_FOREIGN": str(folder / "examples/foreign")})
+    return pytest_run(stage, python_with_pytest(), "tests/examples/test_foreign.py", env)
+
+
 def programs_stage(stage, args):
     """tests/programs: Debian's packages serve Debian's interpreter only."""
     if os.path.realpath(shutil.which(args.python) or "") != os.path.realpath(build.DEFAULT_PYTHON):
@@ -532,6 +540,7 @@ STAGES = {
     "cpython-snapshot": cpython_stage,
     "cli": cli_stage,
     "examples": examples_stage,
+    "m32": m32_stage,
     "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
@@ -542,8 +551,9 @@ CHECKS = ["style", "layers"]
 SIDE_BY_SIDE = ["pytest-debug", "pytest", "pytest-incremental"]
 # With --only: what they would find, the stages that have one of their two conditions mostly do;
 # the snapshot mode differs from the incremental one in the marking alone, and has its own tests.
+# m32 needs a compiler that most machines lack.
 LONG = ["pytest-debug-incremental", "versions-incremental", "pytest-snapshot", "versions-snapshot",
-        "cpython-snapshot"]
+        "cpython-snapshot", "m32"]
 
 
 class Parser(argparse.ArgumentParser):

@@ -44,7 +44,7 @@ static word family_new(machine *m, uint32_t children)
     set_item(m, parent, 0, made(text_new(m, "parent")));
     for (uint32_t i = 1; i <= children; i++) {
         word child = made(tuple_new(m, 2));
-        set_item(m, child, 0, word_of_int(i));
+        set_item(m, child, 0, word_of_int((intptr_t)i));
         set_item(m, child, 1, word_retain(parent));
         set_item(m, parent, i, child);
     }

@@ -275,7 +275,7 @@ bool class_add_slot(vm *m, class *c, string *name)
         return false;
     if (dict_get(c->slots, from_object(name)) != NO_VALUE)
         return vm_throw(m, "class %s has a slot %s already", c->name->text, name->text);
-    return dict_set(m, c->slots, from_object(name), from_int(c->slots->live));
+    return dict_set(m, c->slots, from_object(name), from_int((intptr_t)c->slots->live));
 }
 
 neve_object *class_find(const class *c, const string *name)

@@ -193,7 +193,7 @@ NEVE_API void neve_heap_get_stats(const neve_heap *heap, neve_heap_stats *stats)
 /* A live block, as a walk shows it. */
 typedef struct neve_block {
     void *address;
-    size_t bytes; /* what neve_heap_usable_size says */
+    size_t bytes; /* of its size class; of a large one as requested */
     neve_domain domain;
     bool is_large; /* from the large allocator */
 } neve_block;

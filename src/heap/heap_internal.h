@@ -123,8 +123,10 @@ typedef enum nv_pool_place {
     NV_POOL_FULL,     /* in no list */
 } nv_pool_place;
 
+/* One cache line, whatever the size of a pointer: descriptors are numbered by their
+ * addresses. */
 typedef struct nv_pool {
-    void *free;                  /* linked through the first word of each free block */
+    _Alignas(64) void *free;     /* linked through the first word of each free block */
     struct nv_pool *next, *prev; /* the partial list */
     struct nv_chunk *chunk;      /* where it lies; set when it is acquired */
     uint32_t tag;
@@ -139,7 +141,7 @@ typedef struct nv_pool {
      * and is held back (heap/fork.c); NULL: none is. */
     uint64_t *held;
 } nv_pool;
-_Static_assert(UINTPTR_MAX <= 0xffffffffu || sizeof(nv_pool) == 64, "a pool is one cache line");
+_Static_assert(sizeof(nv_pool) == 64, "a pool is one cache line");
 
 /* The index table of a chunk. In an arena the slots of its pools lie side by
  * side in the order in which candidates were found there: the system commits no

@@ -12,7 +12,7 @@
 
 /* Mappings beyond this are reservations, of sanitizers for example; reading their page map
  * takes minutes. */
-#define MAX_MAPPING_BYTES ((size_t)1 << 38)
+#define MAX_MAPPING_BYTES ((size_t)(UINT64_C(1) << (sizeof(size_t) == 8 ? 38 : 31)))
 #define BATCH 4096u
 #define WAS_LOOKED_AT 0x8000u /* in neve_cow_page.causes, until the end */
 

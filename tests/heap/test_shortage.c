@@ -82,7 +82,8 @@ static bool on_shortage(void *ctx, size_t bytes, unsigned attempt)
 static void make(world *w)
 {
     *w = (world){.available = 50000};
-    neve_large_allocator large = {limited_malloc, limited_realloc, limited_free, w, NULL};
+    neve_large_allocator large = {
+        .malloc = limited_malloc, .realloc = limited_realloc, .free = limited_free, .ctx = w};
     neve_heap_options options = {.struct_size = sizeof options,
                                  .large = &large,
                                  .on_out_of_memory = on_shortage,
