@@ -141,6 +141,12 @@ def test_the_tables(neve):
     assert re.search(r"^old .* - +- +-$", unrun.out, re.M), unrun
 
 
+def test_a_life_too_short_for_a_collection(neve):
+    result = neve("model", "--calibrate=no", "--requests=5")
+    assert result.status == 0 and result.err == "", result
+    assert "\nno collection comes in so few requests" in result.out and "nan" not in result.out
+
+
 @pytest.mark.parametrize("name", ["pauses.svg", "pauses.html"])
 def test_the_plot(neve, runner, name):
     path = runner.folder / name
