@@ -56,7 +56,7 @@ typedef enum nvcli_kind {
 } nvcli_kind;
 
 typedef struct nvcli_option {
-    const char *name; /* "--name" */
+    const char *name; /* "--name"; without a dash: a word that is no option */
     nvcli_kind kind;
     void *value;        /* where it goes; unchanged if the option is not given */
     double least, most; /* of numbers */

@@ -9,11 +9,8 @@
 
 #include <neve/cow.h>
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -47,91 +44,27 @@ static const char usage[] =
     "followed.\n";
 
 typedef struct cow_options {
-    int pid, against; /* 0: not given */
-    const char *html; /* NULL: not given */
+    size_t pid, against; /* 0: not given */
+    const char *html;    /* NULL: not given */
     bool is_json, has_pages;
-    int types, every, times; /* the latter two 0: not given */
+    size_t types, every, times; /* the latter two 0: not given */
 } cow_options;
-
-/* A number above `least` - 1; NVCLI_DONE, or the status after an error. */
-static int read_number(const char *what, const char *text, int least, int *number)
-{
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value < least ||
-        value > INT_MAX)
-        return nvcli_error(NVCLI_USAGE,
-                           "cow: %s: '%s' is not a number from %d on: see neve cow --help", what,
-                           text, least);
-    *number = (int)value;
-    return NVCLI_DONE;
-}
-
-/* An option with a value: "--name value" or "--name=value". *value is NULL if it is another. */
-static int take_value(const char *name, int argc, char **argv, int *at, const char **value)
-{
-    size_t length = strlen(name);
-    *value = NULL;
-    if (strncmp(argv[*at], name, length) != 0)
-        return NVCLI_DONE;
-    if (argv[*at][length] == '=') {
-        *value = argv[*at] + length + 1;
-    } else if (argv[*at][length] == '\0') {
-        if (*at + 1 == argc)
-            return nvcli_error(NVCLI_USAGE, "cow: %s needs a value: see neve cow --help", name);
-        *value = argv[++*at];
-    }
-    return NVCLI_DONE;
-}
-
-static int parse_word(int argc, char **argv, int *at, cow_options *options)
-{
-    const char *word = argv[*at];
-    if (*word != '-') {
-        if (options->pid != 0)
-            return nvcli_error(NVCLI_USAGE, "cow: '%s': one process at a time", word);
-        return read_number("PID", word, 1, &options->pid);
-    }
-    if (strcmp(word, "--json") == 0) {
-        options->is_json = true;
-        return NVCLI_DONE;
-    }
-    if (strcmp(word, "--pages") == 0) {
-        options->has_pages = true;
-        return NVCLI_DONE;
-    }
-    const char *value;
-    int status = take_value("--against", argc, argv, at, &value);
-    if (status != NVCLI_DONE || value != NULL)
-        return status != NVCLI_DONE ? status
-                                    : read_number("--against", value, 1, &options->against);
-    status = take_value("--types", argc, argv, at, &value);
-    if (status != NVCLI_DONE || value != NULL)
-        return status != NVCLI_DONE ? status : read_number("--types", value, 0, &options->types);
-    status = take_value("--every", argc, argv, at, &value);
-    if (status != NVCLI_DONE || value != NULL)
-        return status != NVCLI_DONE ? status : read_number("--every", value, 1, &options->every);
-    status = take_value("--times", argc, argv, at, &value);
-    if (status != NVCLI_DONE || value != NULL)
-        return status != NVCLI_DONE ? status : read_number("--times", value, 1, &options->times);
-    status = take_value("--html", argc, argv, at, &value);
-    if (status != NVCLI_DONE || value != NULL) {
-        options->html = value;
-        if (value != NULL && *value == '\0')
-            return nvcli_error(NVCLI_USAGE, "cow: --html needs the name of a file");
-        return status;
-    }
-    return nvcli_error(NVCLI_USAGE, "cow: unknown option '%s': see neve cow --help", word);
-}
 
 static int parse(int argc, char **argv, cow_options *options)
 {
-    for (int at = 1; at < argc; at++) {
-        int status = parse_word(argc, argv, &at, options);
-        if (status != NVCLI_DONE)
-            return status;
-    }
+    const nvcli_option table[] = {
+        {"PID", NVCLI_COUNT, &options->pid, 1, INT_MAX},
+        {"--against", NVCLI_COUNT, &options->against, 1, INT_MAX},
+        {"--every", NVCLI_COUNT, &options->every, 1, INT_MAX},
+        {"--times", NVCLI_COUNT, &options->times, 1, INT_MAX},
+        {"--types", NVCLI_COUNT, &options->types, 0, INT_MAX},
+        {"--html", NVCLI_TEXT, &options->html, 0, 0},
+        {"--json", NVCLI_FLAG, &options->is_json, 0, 0},
+        {"--pages", NVCLI_FLAG, &options->has_pages, 0, 0},
+    };
+    int status = nvcli_options_read("cow", argc, argv, table, sizeof table / sizeof *table);
+    if (status != NVCLI_DONE)
+        return status;
     if (options->pid == 0)
         return nvcli_error(NVCLI_USAGE, "cow: no process number: see neve cow --help");
     if (options->is_json && options->html != NULL)
@@ -199,20 +132,20 @@ static void print_causes(const neve_cow_report *report)
                    (unsigned long long)report->whole.bytes[c]);
 }
 
-static void print_types(const neve_cow_report *report, int limit)
+static void print_types(const neve_cow_report *report, size_t limit)
 {
     if (report->type_count == 0 || limit == 0)
         return;
     printf("\n%-30s%9s%9s%9s%10s%10s%10s%10s\n", "dirty pages by type of object", "kB", "alone",
            "same", "changed", "counts", "allocated", "freed");
-    for (size_t i = 0; i < report->type_count && i < (size_t)limit; i++) {
+    for (size_t i = 0; i < report->type_count && i < limit; i++) {
         const neve_cow_type *t = &report->types[i];
         printf("%-29.29s %9.0f%9.0f%9.0f%10zu%10zu%10zu%10zu\n", t->name, kib(report, t->pages),
                kib(report, t->pages_alone), kib(report, t->pages_same), t->changed, t->count_only,
                t->allocated, t->freed);
     }
-    if (report->type_count > (size_t)limit)
-        printf("... and %zu more (--types)\n", report->type_count - (size_t)limit);
+    if (report->type_count > limit)
+        printf("... and %zu more (--types)\n", report->type_count - limit);
 }
 
 /* ---- over time ---- */
@@ -233,7 +166,7 @@ static const struct {
 };
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
-static void print_sample(const neve_cow_report *report, int seconds, bool is_first)
+static void print_sample(const neve_cow_report *report, size_t seconds, bool is_first)
 {
     if (is_first) {
         if (report->remark[0] != '\0')
@@ -243,7 +176,7 @@ static void print_sample(const neve_cow_report *report, int seconds, bool is_fir
             printf("%10s", columns[i].title);
         putchar('\n');
     }
-    printf("%9d%11.0f", seconds, kib(report, report->whole.pages[NEVE_COW_STATE_DIRTY]));
+    printf("%9zu%11.0f", seconds, kib(report, report->whole.pages[NEVE_COW_STATE_DIRTY]));
     for (unsigned i = 0; i < COLUMNS; i++) {
         size_t pages = 0;
         for (int c = (int)columns[i].first; c <= (int)columns[i].last; c++)
@@ -278,10 +211,11 @@ static int watch(const cow_options *options)
 {
     neve_cow_report *report;
     char problem[256];
-    for (int i = 0; options->times == 0 || i < options->times; i++) {
+    for (size_t i = 0; options->times == 0 || i < options->times; i++) {
         if (i > 0)
             sleep((unsigned)options->every);
-        neve_status status = neve_cow_look(options->pid, options->against, &report, problem);
+        neve_status status =
+            neve_cow_look((int)options->pid, (int)options->against, &report, problem);
         if (status == NEVE_EINVAL && i > 0)
             return NVCLI_DONE;
         if (status != NEVE_OK)
@@ -300,11 +234,10 @@ static int watch(const cow_options *options)
 int nvcli_cow(int argc, char **argv)
 {
     cow_options options = {.types = 20};
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
-            fputs(usage, stdout);
-            return NVCLI_DONE;
-        }
+    if (nvcli_wants_help(argc, argv)) {
+        fputs(usage, stdout);
+        return NVCLI_DONE;
+    }
     int status = parse(argc, argv, &options);
     if (status != NVCLI_DONE)
         return status;
@@ -312,7 +245,7 @@ int nvcli_cow(int argc, char **argv)
         return watch(&options);
     neve_cow_report *report;
     char problem[256];
-    if (neve_cow_look(options.pid, options.against, &report, problem) != NEVE_OK)
+    if (neve_cow_look((int)options.pid, (int)options.against, &report, problem) != NEVE_OK)
         return nvcli_error(NVCLI_FAILED, "cow: %s", problem);
     status = show(report, &options);
     neve_cow_report_free(report);

@@ -133,7 +133,7 @@ static bool print_modes(const model_report *report)
     const model_service *s = &report->service;
     printf("\nthe modes      longest pause, ms          share of time, %%           a request of "
            "%g ms takes\n"
-           "%-13s%10s%10s%7s%11s%10s%7s%13s%13s\n",
+           "%-13s%10s%10s%8s%10s%10s%8s%13s%13s\n",
            s->request_ms, "", "predicted", "measured", "ratio", "predicted", "measured", "ratio",
            "predicted", "measured");
     for (int mode = 0; mode < MODEL_MODES; mode++) {
@@ -143,11 +143,11 @@ static bool print_modes(const model_report *report)
             return false;
         printf("%-13s%10.3f", model_mode_name((neve_mode)mode), p.longest_ns / 1e6);
         if (report->has_run)
-            printf("%10.3f%7.2f%11.4f%10.4f%7.2f%12.3fx%12.3fx\n", m.longest_ns / 1e6,
+            printf("%10.3f %7.3g%10.4f%10.4f %7.3g%12.3fx%12.3fx\n", m.longest_ns / 1e6,
                    ratio(m.longest_ns, p.longest_ns), share(s, &p) * 100, share(s, &m) * 100,
                    ratio(m.sum_ns, p.sum_ns), stretch(s, p.longest_ns), stretch(s, m.longest_ns));
         else
-            printf("%10s%7s%11.4f%10s%7s%12.3fx%13s\n", "-", "-", share(s, &p) * 100, "-", "-",
+            printf("%10s%8s%10.4f%10s%8s%12.3fx%13s\n", "-", "-", share(s, &p) * 100, "-", "-",
                    stretch(s, p.longest_ns), "-");
     }
     return true;
@@ -176,6 +176,8 @@ bool model_print_tables(const model_report *report)
 {
     print_head(report);
     print_estimate(report);
+    if (report->predicted[NEVE_MODE_GENERATIONAL].count == 0)
+        printf("\nno collection comes in so few requests: try more --requests\n");
     if (!print_generations(report) || !print_modes(report))
         return false;
     if (report->has_run)

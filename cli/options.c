@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Options of a command from a table: "--name value", "--name=value", and flags.
+ * Options of a command from a table: "--name value", "--name=value", flags, and one word that is none.
  */
 #include "cli.h"
 
@@ -80,10 +80,31 @@ static const nvcli_option *option_of(const nvcli_option *options, size_t count, 
     return NULL;
 }
 
+/* The entry for a word that is no option, or NULL. */
+static const nvcli_option *operand_of(const nvcli_option *options, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (*options[i].name != '-')
+            return &options[i];
+    return NULL;
+}
+
 int nvcli_options_read(const char *command, int argc, char **argv, const nvcli_option *options,
                        size_t count)
 {
+    const nvcli_option *operand = operand_of(options, count);
+    bool has_operand = false;
     for (int i = 1; i < argc; i++) {
+        if (*argv[i] != '-' && operand != NULL) {
+            if (has_operand)
+                return nvcli_error(NVCLI_USAGE, "%s: '%s': only one %s can be given", command,
+                                   argv[i], operand->name);
+            has_operand = true;
+            int status = set_value(command, operand, argv[i]);
+            if (status != NVCLI_DONE)
+                return status;
+            continue;
+        }
         const char *word = argv[i], *text = strchr(word, '=');
         size_t length = text == NULL ? strlen(word) : (size_t)(text - word);
         const nvcli_option *option = option_of(options, count, word, length);

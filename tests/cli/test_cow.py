@@ -145,7 +145,7 @@ def test_a_program_that_is_no_python(neve):
     (["0"], 2, ["'0'"]),
     (["-1"], 2, ["'-1'"]),
     (["99999999999999999999"], 2, ["'99999999999999999999'"]),
-    (["1", "2"], 2, ["'2'", "one process at a time"]),
+    (["1", "2"], 2, ["'2'", "only one PID"]),
     (["--nonsense", "1"], 2, ["'--nonsense'", "neve cow --help"]),
     (["--against"], 2, ["--against needs a value"]),
     (["--against", "x", "1"], 2, ["--against", "'x'"]),

@@ -83,8 +83,8 @@ def test_the_collections_come_as_predicted(neve, words):
     assert report["generations"][0]["measured"]["collections"] > 10
     assert [row["mode"] for row in report["modes"]] == MODES
     for row in report["modes"]:
-        # Each collection is one of the triggers, in whatever mode.
-        assert row["predicted"]["collections"] == pytest.approx(row["measured"]["collections"], rel=0.3)
+        # Each trigger collects, in whatever mode; a slow machine splits some collections into several.
+        assert row["measured"]["collections"] >= 0.9 * row["predicted"]["collections"] > 10
         assert row["measured"]["longest_ms"] >= row["measured"]["median_ms"] > 0
         assert row["request_cpu_ms"] > 0 and row["request_wall_ms"] > 0
     assert report["control"]["request_cpu_ms"] > 0
@@ -139,6 +139,12 @@ def test_the_tables(neve):
     unrun = neve("model", *QUICK, "--no-run")
     assert unrun.status == 0 and "(no collector)" not in unrun.out
     assert re.search(r"^old .* - +- +-$", unrun.out, re.M), unrun
+
+
+def test_a_life_too_short_for_a_collection(neve):
+    result = neve("model", "--calibrate=no", "--requests=5")
+    assert result.status == 0 and result.err == "", result
+    assert "\nno collection comes in so few requests" in result.out and "nan" not in result.out
 
 
 @pytest.mark.parametrize("name", ["pauses.svg", "pauses.html"])
