@@ -301,6 +301,13 @@ static inline uintptr_t nv_entry_find(const neve_heap *heap, const void *address
     return leaf->entries[number & (NV_LEAF_ENTRIES - 1)];
 }
 
+/* Whether the address lies in an arena, in a hurry: false also of a few that do. */
+static inline bool nv_is_owned(const neve_heap *heap, const void *address)
+{
+    uintptr_t number = (uintptr_t)address >> NV_CHUNK_SHIFT;
+    return heap->owned[number % NV_OWNED] == number;
+}
+
 static inline bool nv_entry_is_arena(uintptr_t entry)
 {
     return (entry & NV_ENTRY_ARENA) != 0;

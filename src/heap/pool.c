@@ -363,8 +363,7 @@ static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void 
  * False: nothing was done. */
 static inline __attribute__((always_inline)) bool free_here(neve_heap *heap, void *block)
 {
-    uintptr_t number = (uintptr_t)block >> NV_CHUNK_SHIFT;
-    if (NEVE_UNLIKELY(heap->owned[number % NV_OWNED] != number))
+    if (NEVE_UNLIKELY(!nv_is_owned(heap, block)))
         return false; /* NULL, too */
     nv_pool *pool = nv_pool_of(block);
 #if NEVE_DEBUG >= 1
@@ -407,12 +406,19 @@ void neve_heap_free(neve_heap *heap, void *block)
     neve_heap_free_or(heap, block, free_stranger, heap);
 }
 
-size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
+static __attribute__((noinline)) size_t size_otherwise(const neve_heap *heap, const void *block)
 {
-    if (NEVE_LIKELY(nv_entry_is_arena(nv_entry_find(heap, block))))
+    if (nv_entry_is_arena(nv_entry_find(heap, block)))
         return nv_pool_block_bytes(nv_pool_of(block));
     const nv_large *entry = nv_large_find(heap, block);
     return entry == NULL ? 0 : nv_large_usable_size(heap, entry);
+}
+
+size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
+{
+    if (NEVE_LIKELY(nv_is_owned(heap, block)))
+        return nv_pool_block_bytes(nv_pool_of(block));
+    return size_otherwise(heap, block);
 }
 
 bool neve_heap_owns(const neve_heap *heap, const void *block)

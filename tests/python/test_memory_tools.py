@@ -283,6 +283,30 @@ def test_both_domains_are_served(runner):
     """))
 
 
+def test_resizing_keeps_every_byte_and_no_other(runner):
+    runner.neve_code(HOOKS + program("""
+        import neve
+        sizes = [1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 255, 256, 257, 511, 512, 513, 700]
+        pattern = bytes(i % 251 for i in range(700))
+        for allocate, resize, free in ((api.PyObject_Malloc, api.PyObject_Realloc, api.PyObject_Free),
+                                       (api.PyMem_Malloc, api.PyMem_Realloc, api.PyMem_Free)):
+            # More than are left to the interpreter's own allocator.
+            held = [(allocate(size), size) for size in sizes for _ in range(200)]
+            before = neve.stats()["heap"]["small_bytes"]
+            for old in sizes:
+                for new in sizes:
+                    blocks = [allocate(old) for _ in range(3)]
+                    for b in blocks: ctypes.memmove(b, pattern, old)
+                    blocks[1] = resize(blocks[1], new)
+                    ctypes.memset(blocks[1] + min(old, new), 7, new - min(old, new))
+                    for b, size in zip(blocks, (old, min(old, new), old)):
+                        assert ctypes.string_at(b, size) == pattern[:size], (old, new)
+                    for b in blocks: free(b)
+            assert before > 100 * sum(size for size in sizes if size <= 512)
+            for b, size in held: free(b)
+    """))
+
+
 @pytest.fixture(scope="session")
 def hooks_library(tmp_path_factory):
     """A memory profiler as there are many, in C: it counts, and hands on to what it found."""
