@@ -57,7 +57,7 @@ static struct {
 /* So many blocks of each size are left to the interpreter's own allocator, which has
  * used most sizes before Neve was installed: about as many as its open pools have room
  * for on pages that they hold already. */
-#define RARE_REQUESTS 128
+#define RARE_REQUESTS 250
 
 static void set_direct(void)
 {
