@@ -57,7 +57,7 @@ static struct {
 /* So many blocks of each size are left to the interpreter's own allocator, which has
  * used most sizes before Neve was installed: about as many as its open pools have room
  * for on pages that they hold already. */
-#define RARE_REQUESTS 128
+#define RARE_REQUESTS 250
 
 /* flatten: the heap's fast paths become part of these functions, which CPython
  * calls through pointers millions of times in a second. hot: they lie side by side, on

@@ -132,9 +132,11 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
     map->objects = objects;
     map->mask = 0;
     if (n <= NV_HASH_CANDIDATES) {
-        uint32_t slots = 64;
+        /* At most 5/8 full: a collection of the middle generation at the default
+         * thresholds, of 7,700 candidates and some, still has 64 KiB. */
+        size_t slots = 64;
         unsigned bits = 6;
-        while (slots < 2 * n) {
+        while (slots * 5 < n * 8) {
             slots *= 2;
             bits++;
         }
@@ -149,7 +151,7 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
         } else {
             memset(map->slots, 0, bytes);
         }
-        map->mask = slots - 1;
+        map->mask = (uint32_t)slots - 1;
         map->shift = 64 - bits;
         hash_fill(map, n);
         return true;
