@@ -21,7 +21,7 @@ comma := ,
 # Those that `make bench-prefork` measures; an interpreter that was asked for is the only one.
 BENCH_PYTHONS := $(if $(filter file,$(origin PYTHON)),--versions 3.11$(comma)3.13$(comma)newest,--python '$(PYTHON)')
 
-.PHONY: help run build vm test test-cpython pythons bench bench-pauses bench-prefork deps deps-run deps-wheel install \
+.PHONY: help run build vm test test-cpython pythons bench bench-native bench-pauses bench-prefork deps deps-run deps-wheel install \
         install-python wheel sdist format check clean
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make test-cpython  CPython's whole test suite on stock and on Neve; prints what differs"
 	@echo "make pythons   fetch CPython 3.13 to 3.15 into build/pythons, for tests only"
 	@echo "make bench     the benchmarks"
+	@echo "make bench-native  libneve beside other allocators, collectors and languages; takes half an hour"
 	@echo "make bench-pauses  pauses and memory of large heaps in every mode, with pictures; takes hours"
 	@echo "make bench-prefork  memory and latency of gunicorn's workers under load, with pictures; takes an hour"
 	@echo "make build     the importable Python package, in build/python/<cache tag>/, and build/neve"
@@ -69,6 +70,10 @@ pythons:
 bench:
 	@sh tools/deps.sh bench
 	@$(TOOL) tools/run_bench.py --python '$(PYTHON)' $(BENCH_FLAGS)
+
+bench-native:
+	@sh tools/deps.sh peers
+	@$(TOOL) bench/peers/run.py $(BENCH_FLAGS)
 
 bench-pauses:
 	@sh tools/deps.sh bench programs

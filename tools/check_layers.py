@@ -26,6 +26,7 @@ PUBLIC_ONLY = ["python", "cli", "examples", "tests/python", "bench/models"]
 # What else one of those may see.
 BESIDES = {"cli": ("bench/models/",)}
 COMPAT = "python/src/compat/"
+STOCK_PEER = "bench/peers/graph_cpython.c"  # stock CPython as it is, without Neve
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CPYTHON = re.compile(r"(^|/)(Python\.h|pyconfig\.h|patchlevel\.h|structmember\.h|frameobject\.h"
@@ -82,7 +83,7 @@ class Checker:
 
     def check_include(self, path, line, quote, name):
         in_core = path.startswith(("src/", "include/"))
-        if CPYTHON.search(name) and not path.startswith(("python/", "tests/python/")):
+        if CPYTHON.search(name) and not path.startswith(("python/", "tests/python/", STOCK_PEER)):
             return f"includes {name}: only python/ knows CPython"
         target = self.resolve(path, quote, name)
         if target is None:

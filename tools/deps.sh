@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Install the Debian packages that a part of the project needs:
-# deps.sh run|test|pythons|programs|wheel|bench...
+# deps.sh run|test|pythons|programs|wheel|bench|peers...
 # Nothing is asked of the network when dpkg says that all of them are there.
 
 set -eu
@@ -20,6 +20,8 @@ programs_packages="$run_packages python3-pytest python3-django gunicorn uwsgi-co
                    python3-sphinx mypy python3-pytest-xdist python3-pytest-forked wrk"
 bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minimal4
                 valgrind wrk python3-sphinx"
+# What `make bench-native` compares Neve with; whoever lacks one gets the others' figures.
+peers_packages="$bench_packages libgc-dev lua5.4 php-cli nim golang-go nodejs util-linux"
 
 # The version of Python that the system has (Debian 12: 3.11).
 version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null ||
@@ -36,7 +38,8 @@ for group in "${@:-run}"; do
            wanted="$wanted $bench_packages python$version-doc" ;;
     pythons) wanted="$wanted $pythons_packages" ;;
     programs) wanted="$wanted $programs_packages" ;;
-    *)     echo "neve: deps.sh knows the groups run, test, pythons, programs, wheel and bench," \
+    peers) wanted="$wanted $peers_packages" ;;
+    *)     echo "neve: deps.sh knows the groups run, test, pythons, programs, wheel, bench and peers," \
                 "not '$group'" >&2
            exit 2 ;;
     esac
