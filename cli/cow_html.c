@@ -11,12 +11,9 @@
 
 #include <neve/cow.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* Reds for what the program wants changed, yellows for counts, violet for the allocator. */
 static const char *const cause_colours[NEVE_COW_CAUSES] = {
@@ -258,22 +255,9 @@ static void put_page(FILE *out, const neve_cow_report *report)
 
 int nvcli_cow_html(const neve_cow_report *report, const char *path)
 {
-    /* Whole or not at all. */
-    char *temporary = nvcli_format("%s.%d.tmp", path, (int)getpid());
-    FILE *out = fopen(temporary, "wx");
-    if (out == NULL) {
-        int status = nvcli_error(NVCLI_FAILED, "cow: cannot write %s: %s", path, strerror(errno));
-        free(temporary);
-        return status;
-    }
+    FILE *out = nvcli_replacement_begin("cow", path);
+    if (out == NULL)
+        return NVCLI_FAILED;
     put_page(out, report);
-    bool is_written = ferror(out) == 0;
-    is_written = fclose(out) == 0 && is_written && rename(temporary, path) == 0;
-    int error = errno;
-    if (!is_written)
-        unlink(temporary);
-    free(temporary);
-    return is_written
-               ? NVCLI_DONE
-               : nvcli_error(NVCLI_FAILED, "cow: cannot write %s: %s", path, strerror(error));
+    return nvcli_replacement_finish("cow", path, out);
 }

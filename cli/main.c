@@ -15,6 +15,8 @@ static const struct {
 } commands[] = {
     {"run", "run a Python program, or any program that runs Python, on Neve", nvcli_run},
     {"cow", "what a forked process no longer shares, and what dirtied its pages", nvcli_cow},
+    {"model", "the cost of collection for a web service, computed and measured", nvcli_model},
+    {"bench", "experiments to repeat on this machine", nvcli_bench},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,35 @@ bool nvcli_is_file(const char *path)
 {
     struct stat status;
     return stat(path, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+static char *temporary_name(const char *path)
+{
+    return nvcli_format("%s.%d.tmp", path, (int)getpid());
+}
+
+FILE *nvcli_replacement_begin(const char *command, const char *path)
+{
+    char *temporary = temporary_name(path);
+    FILE *file = fopen(temporary, "wx");
+    if (file == NULL)
+        nvcli_error(NVCLI_FAILED, "%s: cannot write %s: %s", command, path, strerror(errno));
+    free(temporary);
+    return file;
+}
+
+int nvcli_replacement_finish(const char *command, const char *path, FILE *file)
+{
+    char *temporary = temporary_name(path);
+    bool is_written = ferror(file) == 0;
+    is_written = fclose(file) == 0 && is_written && rename(temporary, path) == 0;
+    int error = errno;
+    if (!is_written)
+        unlink(temporary);
+    free(temporary);
+    return is_written ? NVCLI_DONE
+                      : nvcli_error(NVCLI_FAILED, "%s: cannot write %s: %s", command, path,
+                                    strerror(error));
 }
 
 static bool is_program(const char *path)

@@ -10,6 +10,8 @@
 #include "neve/base.h"
 #include "neve/collect.h"
 #include "neve/cow.h"
+#include "neve/dump.h"
+#include "neve/handle.h"
 #include "neve/heap.h"
 #include "neve/object.h"
 #include "neve/observe.h"

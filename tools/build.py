@@ -205,15 +205,15 @@ def package(python=DEFAULT_PYTHON, debug=False, werror=False):
     return top
 
 
-def example_vm(python=DEFAULT_PYTHON, preset="release", werror=False):
-    """Build the example VM; returns its path: build/vm, of other presets in their folders."""
-    target = "examples/vm"
+def example(name, python=DEFAULT_PYTHON, preset="release", werror=False):
+    """Build a program of examples/; returns its path: build/NAME, of other presets in their folders."""
+    target = f"examples/{name}"
     folder = compile_preset(preset, python if PRESETS[preset][1] else None, werror, [target])
     if preset != "release":
         return folder / target
     with build_lock():
-        copy_if_changed(folder / target, BUILD / "vm")
-    return BUILD / "vm"
+        copy_if_changed(folder / target, BUILD / name)
+    return BUILD / name
 
 
 # Run by the interpreter: the folder for packages below a prefix.  Without one, or if the folder
@@ -312,7 +312,7 @@ def main():
         elif args.command == "install":
             install(args.prefix, args.python, args.python_only)
         elif args.command == "vm":
-            print(example_vm(args.python))
+            print(example("vm", args.python))
         else:
             print(distribution(args.python, args.command))
     except BuildError as error:

@@ -4,6 +4,7 @@
 
     object -> observe -> collect -> heap -> platform        src/<layer>/, include/neve/<layer>.h
     python/, cli/, examples/, tests/python/                 programs: see include/ only
+    bench/models/                                           likewise; part of the program in cli/
 
 Further: nothing but python/ and its tests includes CPython's headers, and CPython's version is compared under
 python/src/compat/ only.  Each violation is printed as file:line and a sentence; exit status 1.
@@ -18,10 +19,12 @@ import sys
 LAYERS = ["platform", "heap", "collect", "observe", "object"]
 # Public headers: "base" lies below every layer, neve.h is the whole.
 BASE = -1
-HEADERS = {"base": BASE, "heap": 1, "host": 2, "collect": 2, "observe": 3, "cow": 3,
-           "object": 4}
+HEADERS = {"version": BASE, "base": BASE, "heap": 1, "host": 2, "collect": 2, "observe": 3, "cow": 3,
+           "object": 4, "handle": 4, "dump": 4}
 WHOLE = len(LAYERS) - 1
-PUBLIC_ONLY = ["python", "cli", "examples", "tests/python"]
+PUBLIC_ONLY = ["python", "cli", "examples", "tests/python", "bench/models"]
+# What else one of those may see.
+BESIDES = {"cli": ("bench/models/",)}
 COMPAT = "python/src/compat/"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -58,20 +61,21 @@ class Checker:
         if path == "include/neve.h":
             return WHOLE
         if parts[:2] == ["include", "neve"] and len(parts) == 3:
-            return HEADERS.get(parts[2].removesuffix(".h"))
+            return HEADERS.get(parts[2].removesuffix(".in").removesuffix(".h"))
         if parts[0] == "src" and len(parts) > 2 and parts[1] in LAYERS:
             return LAYERS.index(parts[1])
         return None
 
     def resolve(self, path, quote, name):
         """The included file's path in the tree, or None when it is not one of ours."""
-        where = [self.root / "include", self.root / "src"]
+        where = [self.root / "include", self.root / "src", self.root]
         if quote == '"':
             where.insert(0, (self.root / path).parent)
         if path.startswith("python/"):
             where.insert(1, self.root / "python/src")
-        for folder in where:
-            candidate = (folder / name).resolve()
+        # The build makes version.h from version.h.in.
+        for folder, suffix in [(folder, suffix) for suffix in ("", ".in") for folder in where]:
+            candidate = (folder / (name + suffix)).resolve()
             if candidate.is_file() and candidate.is_relative_to(self.root):
                 return candidate.relative_to(self.root).as_posix()
         return None
@@ -88,7 +92,7 @@ class Checker:
             return None
         if any(path.startswith(top + "/") for top in PUBLIC_ONLY):
             own = next(top for top in PUBLIC_ONLY if path.startswith(top + "/"))
-            if not target.startswith(("include/", own + "/")):
+            if not target.startswith(("include/", own + "/", *BESIDES.get(own, ()))):
                 return f"includes {target}: {own}/ sees include/ only"
             return None
         if not in_core:

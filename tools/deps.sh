@@ -10,7 +10,8 @@ set -eu
 run_packages="build-essential meson ninja-build pkg-config python3 python3-dev"
 wheel_packages="python3-mesonpy"
 test_packages="$run_packages $wheel_packages python3-pip python3-venv libcmocka-dev python3-pytest
-               clang libclang-rt-dev llvm valgrind clang-format spin"
+               clang libclang-rt-dev llvm valgrind clang-format spin cmake groff-base
+               libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4"
 # What tools/fetch_pythons.py needs to unpack interpreters of newer Debian suites.
 pythons_packages="$run_packages patchelf"
 # The programs of tests/programs, and what they are made of.

@@ -5,6 +5,7 @@
 Stages, in order (choose with --only a,b or leave out with --skip a,b):
 
     tools         tests of the tools themselves (pytest over tests/tools)
+    install       tests/install: programs built against an installed copy of the C library
     c-debug       C tests, NEVE_DEBUG=3
     c-asan        C tests, address and undefined sanitizers, leaks included
     c-stress      C tests, a collection at every safe point
@@ -26,8 +27,8 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cpython-snapshot
                   likewise in the other modes, with --only
     cli           tests/cli: the program neve
-    examples      tests/examples: the example VM, built with sanitizers, and the programs of
-                  examples/advice on the release build
+    examples      tests/examples: the example VM and the foreign object model, built with
+                  sanitizers, and the programs of examples/advice on the release build
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
@@ -307,6 +308,10 @@ def tools_stage(stage, args):
     return pytest_run(stage, python_with_pytest(), "tests/tools", clean_environment({}))
 
 
+def install_stage(stage, args):
+    return pytest_run(stage, python_with_pytest(), "tests/install", clean_environment({}))
+
+
 def pytest_stage(stage, args):
     """tests/python with the package in PYTHONPATH; NEVE_TEST_BUILD and NEVE_TEST_MODE tell the tests
     which one and in which mode."""
@@ -433,11 +438,13 @@ def cli_stage(stage, args):
 
 
 def examples_stage(stage, args):
-    """tests/examples with the VM of the preset asan, and the package in PYTHONPATH."""
+    """tests/examples with the C programs of the preset asan, and the package in PYTHONPATH."""
     package = build.package(args.python, False, args.werror)
     env = clean_environment({"PYTHONPATH": str(package),
                              "NEVE_TEST_PYTHON": shutil.which(args.python),
-                             "NEVE_TEST_VM": str(build.example_vm(args.python, "asan", args.werror))})
+                             "NEVE_TEST_VM": str(build.example("vm", args.python, "asan", args.werror)),
+                             "NEVE_TEST_FOREIGN": str(build.example("foreign", args.python, "asan",
+                                                                    args.werror))})
     return pytest_run(stage, python_with_pytest(), "tests/examples", env)
 
 
@@ -504,6 +511,7 @@ def check_stage(stage, args):
 
 STAGES = {
     "tools": tools_stage,
+    "install": install_stage,
     "c-debug": c_stage,
     "c-asan": c_stage,
     "c-stress": c_stage,

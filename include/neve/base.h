@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "neve/version.h"
+
 #if defined(__GNUC__)
 #define NEVE_API __attribute__((visibility("default")))
 #define NEVE_LIKELY(x) __builtin_expect(!!(x), 1)
@@ -39,7 +41,8 @@ extern "C" {
     X(EINVAL, 2, "an argument is out of its range")                                                \
     X(EBUSY, 3, "a collection is under way")                                                       \
     X(EUNSUPPORTED, 4, "this host or system does not support the request")                         \
-    X(ECORRUPT, 5, "a structure of the heap or an object is damaged")
+    X(ECORRUPT, 5, "a structure of the heap or an object is damaged")                              \
+    X(EIO, 6, "the output could not be written")
 
 typedef enum neve_status {
 #define NEVE_STATUS_ENUM(name, number, message) NEVE_##name = number,
@@ -52,7 +55,8 @@ typedef enum neve_status {
 NEVE_API const char *neve_status_name(neve_status status);
 NEVE_API const char *neve_status_message(neve_status status);
 
-/* The library's version, "major.minor.patch", as a static string. */
+/* The version of the library that is running, "major.minor.patch", as a static string;
+ * NEVE_VERSION is that of the headers that the caller was compiled with. */
 NEVE_API const char *neve_version(void);
 
 #ifdef __cplusplus

@@ -6,7 +6,9 @@
  * 0 (net of deallocations) asks for a young collection; every threshold-1
  * young collections the middle generation is collected too, every threshold-2
  * of those all of it, provided that long_lived_pending exceeds a quarter of
- * long_lived_total (the 25% rule, which keeps the total work linear).
+ * long_lived_total (the 25% rule, which keeps the total work linear). While young
+ * collections find nothing, three of four leave verification to the next of the middle
+ * generation; those that neve_collect asks for never do.
  *
  * In the incremental mode the old generation is collected by cycles instead: a
  * cycle marks, filters, verifies and clears in slices of about pause_us, one
@@ -78,6 +80,7 @@ static inline bool neve_mode_has_cycles(neve_mode mode)
     return mode == NEVE_MODE_INCREMENTAL || mode == NEVE_MODE_SNAPSHOT;
 }
 #define NEVE_DEFAULT_PAUSE_US 500u
+#define NEVE_MAX_PAUSE_US 60000000u
 
 typedef struct neve_collector_options {
     size_t struct_size; /* sizeof(neve_collector_options) of the caller */
@@ -86,6 +89,10 @@ typedef struct neve_collector_options {
     neve_eval_breaker *breaker;            /* the host's word; NULL: one of the collector's own */
     uint32_t thresholds[NEVE_GENERATIONS]; /* all 0: 2000, 10, 10 */
 } neve_collector_options;
+
+/* As neve_heap_options_check: what is wrong with these options, in one sentence. */
+NEVE_API neve_status neve_collector_options_check(const neve_collector_options *options,
+                                                  char *message, size_t message_size);
 
 /* A collector of `heap` for the objects that `host` describes; host and heap
  * must outlive it. `options` may be NULL. NEVE_ENOMEM, NEVE_EINVAL. */
@@ -106,7 +113,7 @@ typedef struct neve_collection {
     uint64_t verify_ns;   /* trial deletion, both times */
     uint64_t reclaim_ns;  /* weak references, finalizers, clearing */
     size_t marked;        /* objects that the marking reached (full only) */
-    size_t candidates;    /* objects verified */
+    size_t candidates;    /* objects verified; 0 where a young set is passed on */
     size_t collected;     /* found dead and cleared, and weak references that died so */
     size_t resurrected;   /* revived by a finalizer or a callback */
     size_t uncollectable; /* dead, but of types that cannot be reclaimed */

@@ -11,7 +11,7 @@
  * Locking: a heap belongs to one lock domain. No function here may run on the
  * same heap in two threads at once; several heaps are independent.
  * Re-entrancy: no function here calls back into the caller except the large
- * allocator and the corruption hook.
+ * allocator and the two hooks of its options.
  */
 #ifndef NEVE_HEAP_H
 #define NEVE_HEAP_H
@@ -39,18 +39,48 @@ typedef enum neve_domain {
 } neve_domain;
 #define NEVE_DOMAINS 3
 
-/* Serves requests over NEVE_SMALL_MAX. The three functions behave as malloc,
- * realloc and free do, with 16-byte alignment. */
+/* Serves requests over NEVE_SMALL_MAX. The first three functions behave as malloc,
+ * realloc and free do, with 16-byte alignment. They run with the heap's lock held,
+ * and must not use the heap. */
 typedef struct neve_large_allocator {
     void *(*malloc)(void *ctx, size_t size);
     void *(*realloc)(void *ctx, void *block, size_t size);
     void (*free)(void *ctx, void *block);
     void *ctx;
+    /* The bytes of a live block that may be used, at least those that were asked for;
+     * NULL: those that were asked for. Only neve_heap_usable_size and neve_heap_check ask. */
+    size_t (*usable_size)(void *ctx, const void *block);
 } neve_large_allocator;
+
+/* Fills in the functions of an allocator of which only the name is known: "system" (malloc,
+ * realloc and free, whoever serves them), "jemalloc", "mimalloc" or "tcmalloc". Those three
+ * are called by names of their own (mallocx, mi_malloc, tc_malloc, ...), so that the
+ * program's malloc stays what it is; the library is looked for among those that are
+ * loaded (linked or preloaded), then loaded privately, and stays loaded.
+ *
+ * NEVE_EINVAL: there is no such name. NEVE_EUNSUPPORTED: the library is not installed or cannot
+ * be loaded into a running process; `message` (may be NULL) then gets the loader's
+ * reason, always terminated. jemalloc as Debian builds it needs more thread-local
+ * storage than a running process has to spare: link or preload it, or start the program
+ * with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096.
+ *
+ * Belongs to no heap and may be called in any thread at any time, but for signal
+ * handlers. Costs a search of the loaded libraries, the first time milliseconds. */
+NEVE_API neve_status neve_large_allocator_find(const char *name, neve_large_allocator *allocator,
+                                               char *message, size_t message_size);
 
 /* Told of damage that the heap or a checker found, before the process is
  * aborted; it may print or longjmp, it must not use the heap. */
 typedef void (*neve_corruption_fn)(void *ctx, const char *message);
+
+/* Called before a function that allocates returns NULL, for `bytes` that the system
+ * refused; `attempt` is 1 at first. It may free blocks of this heap (but one that is
+ * being reallocated), trim it, release objects, collect garbage if the caller could, and
+ * must return: true has the allocation tried again, after which it is called with the
+ * next attempt if that fails too; false lets it return NULL. It is not called for what it
+ * allocates itself, in the middle of a collection (but for what finalizers and
+ * callbacks allocate), by neve_heap_alloc_or, nor while a runtime is being created. */
+typedef bool (*neve_out_of_memory_fn)(void *ctx, size_t bytes, unsigned attempt);
 
 typedef struct neve_heap_options {
     size_t struct_size;                /* sizeof(neve_heap_options) of the caller */
@@ -68,10 +98,17 @@ typedef struct neve_heap_options {
      * allocator by neve_heap_alloc_or, before the heap has pools for them: of most
      * sizes a program needs hardly more. 0: none. */
     uint8_t rare_requests;
+    neve_out_of_memory_fn on_out_of_memory; /* NULL: none */
+    void *on_out_of_memory_ctx;
 } neve_heap_options;
 
+/* What is wrong with these options, in one sentence in `message` (may be NULL), and
+ * NEVE_EINVAL; NEVE_OK: neve_heap_create takes them. NULL is fine. */
+NEVE_API neve_status neve_heap_options_check(const neve_heap_options *options, char *message,
+                                             size_t message_size);
+
 /* Creates an empty heap. `options` may be NULL. The heap must be destroyed
- * with neve_heap_destroy. NEVE_ENOMEM, NEVE_EINVAL. */
+ * with neve_heap_destroy. NEVE_ENOMEM, NEVE_EINVAL (neve_heap_options_check says why). */
 NEVE_API neve_status neve_heap_create(const neve_heap_options *options, neve_heap **heap);
 
 /* Gives everything back, blocks that are still allocated included. NULL: nothing. */
@@ -79,7 +116,7 @@ NEVE_API void neve_heap_destroy(neve_heap *heap);
 
 /* `size` bytes, aligned to 16, uninitialised; NULL when the system refuses.
  * A size of 0 counts as 1. A handful of instructions in the common case.
- * Never collects and never calls back. */
+ * Never collects, and calls nothing but the hook for want of memory. */
 NEVE_API void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size);
 
 /* For a heap that shares its callers with another allocator: where neve_heap_alloc
@@ -115,7 +152,8 @@ NEVE_API void neve_heap_free_or(neve_heap *heap, void *block,
 NEVE_API bool neve_heap_owns(const neve_heap *heap, const void *block);
 
 /* The bytes that `block`, a live block of any allocator, may use without
- * realloc; 0 if the heap does not own it. A handful of instructions. */
+ * realloc; 0 if the heap does not own it. A handful of instructions; of a large block
+ * a search, and what the large allocator says if it has a usable_size. */
 NEVE_API size_t neve_heap_usable_size(const neve_heap *heap, const void *block);
 
 /* Gives all empty memory back to the OS now; returns how many bytes. */
@@ -151,6 +189,20 @@ typedef struct neve_heap_stats {
 
 /* Counts by walking the pool descriptors: microseconds per MiB. */
 NEVE_API void neve_heap_get_stats(const neve_heap *heap, neve_heap_stats *stats);
+
+/* A live block, as a walk shows it. */
+typedef struct neve_block {
+    void *address;
+    size_t bytes; /* what neve_heap_usable_size says */
+    neve_domain domain;
+    bool is_large; /* from the large allocator */
+} neve_block;
+typedef int (*neve_block_fn)(void *arg, const neve_block *block);
+
+/* Calls `visit` for each live block; ends early when it returns non-zero, and returns
+ * that value. `visit` must neither allocate from the heap nor free. Costs a walk over the
+ * pools' free lists, and allocates nothing. */
+NEVE_API int neve_heap_walk(const neve_heap *heap, neve_block_fn visit, void *arg);
 
 /* Checks every pool, free list, bit and count of the heap against the others.
  * NEVE_ECORRUPT, with the first finding in `message` (may be NULL), which is

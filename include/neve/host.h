@@ -77,9 +77,9 @@ typedef struct neve_edges {
 typedef struct neve_marker {
     size_t fresh; /* objects newly reached since the marking began */
     size_t piece; /* larger objects, in references, are to be deferred */
-    /* The marking goes on in slices: objects that are not tracked any more are
-     * not to be marked. */
-    bool is_sliced;
+    /* Some of the batch may have been reached in an earlier slice, and freed since: objects
+     * that are not tracked any more are not to be marked. */
+    bool may_be_stale;
 } neve_marker;
 /* A neve_visit_fn; `marker` is its argument. */
 NEVE_API int neve_mark_visit(void *object, void *marker);

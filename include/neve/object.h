@@ -71,17 +71,38 @@ struct neve_type {
     void (*dealloc)(neve_runtime *runtime, neve_object *object);
 };
 
+/* A slot of handle.h that holds an object, as it is listed. */
+typedef struct neve_handle neve_handle;
+typedef struct neve_handle_info {
+    const neve_handle *handle;
+    neve_object *object; /* borrowed; NULL: the handle is empty, or weak and its object dead */
+    const char *where;   /* as given when it was made; may be NULL */
+    bool is_weak;
+} neve_handle_info;
+
+/* Told of a handle that is open when the runtime is destroyed, before anything is
+ * collected. May read objects and print; must not call the runtime. */
+typedef void (*neve_leak_fn)(void *ctx, const neve_handle_info *leak);
+
 typedef struct neve_runtime_options {
     size_t struct_size;                    /* sizeof(neve_runtime_options) of the caller */
     const neve_heap_options *heap;         /* may be NULL */
     const neve_collector_options *collect; /* may be NULL */
+    neve_leak_fn on_leak;                  /* NULL: leaks are not reported */
+    void *on_leak_ctx;
 } neve_runtime_options;
 
-/* A heap, its objects and their collector. `options` may be NULL. */
+/* What is wrong with these options, those of heap and collector included, in one sentence
+ * in `message` (may be NULL), and NEVE_EINVAL; NEVE_OK: neve_runtime_create takes them. */
+NEVE_API neve_status neve_runtime_options_check(const neve_runtime_options *options, char *message,
+                                                size_t message_size);
+/* A heap, its objects and their collector. `options` may be NULL. NEVE_ENOMEM, NEVE_EINVAL
+ * (neve_runtime_options_check says why). */
 NEVE_API neve_status neve_runtime_create(const neve_runtime_options *options,
                                          neve_runtime **runtime);
-/* Collects once more, then gives all memory back. Objects that are still
- * referred to go without their finalizers. NULL: nothing. */
+/* Reports the handles that are still open (on_leak), collects once more, then gives
+ * all memory back, the handles' too. Objects that are still referred to go without
+ * their finalizers. NULL: nothing. */
 NEVE_API void neve_runtime_destroy(neve_runtime *runtime);
 NEVE_API neve_heap *neve_runtime_heap(neve_runtime *runtime);
 NEVE_API neve_collector *neve_runtime_collector(neve_runtime *runtime);

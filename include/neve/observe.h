@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ready-made listeners of the collector's events: a histogram of pauses, and
- * a chain that hands events on to several listeners. (The statistics of
- * neve_collector_get_stats need no listener; no listener at all is the null
- * implementation.)
+ * Ready-made listeners of the collector's events: one that does nothing, sums over a
+ * stretch of the program, a histogram of pauses, and a chain that hands events on to
+ * several listeners. (neve_collector_get_stats, over the collector's whole life, needs
+ * none.)
+ *
+ * They keep what they count in the caller's memory, which must outlive the listener;
+ * they allocate nothing, and cost some additions per collection. Lock domain: the
+ * collector's, reading and resetting included.
  */
 #ifndef NEVE_OBSERVE_H
 #define NEVE_OBSERVE_H
@@ -13,6 +17,24 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Hears nothing: for an end of a chain that is to stay empty. */
+NEVE_API neve_listener neve_null_listener(void);
+
+/* Sums of neve_collection's fields since the last reset. */
+typedef struct neve_statistics {
+    uint64_t collections[NEVE_GENERATIONS]; /* by the oldest generation taken in */
+    uint64_t explicit_collections;          /* of these */
+    uint64_t failed;                        /* given up, and in none of the sums */
+    uint64_t ended_cycles;
+    uint64_t duration_ns, nominate_ns, verify_ns, reclaim_ns;
+    uint64_t marked, candidates, collected, resurrected, uncollectable;
+    neve_collection longest; /* the one with the longest pause, the latest of several */
+} neve_statistics;
+
+NEVE_API void neve_statistics_reset(neve_statistics *statistics);
+/* A listener that adds each collection. Reset first. */
+NEVE_API neve_listener neve_statistics_listener(neve_statistics *statistics);
 
 /* Pauses by size, in buckets of an eighth of a power of two: a quantile is
  * right to within 12.5%. About 4 KiB, in the caller's memory. */

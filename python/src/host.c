@@ -281,6 +281,9 @@ static void mark_other(PyObject *object, neve_marker *marker)
         neve_mark_untrackable(marker, object);
 }
 
+/* So many objects in advance: more at once than the processor can wait for would be dropped. */
+#define AHEAD 16u
+
 /* In three rounds over the batch: what is found at the end of a list's or
  * dict's pointer costs as many cycles as dozens of objects that are in the
  * cache already, so it is asked for in advance. */
@@ -291,12 +294,14 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
     neve_span lists[NEVE_MARK_BATCH];
     PyObject *others[NEVE_MARK_BATCH];
     size_t list_count = 0, other_count = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && i < AHEAD; i++)
         __builtin_prefetch(objects[i]);
     for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n)
+            __builtin_prefetch(objects[i + AHEAD]);
         PyObject *object = objects[i];
         PyTypeObject *type = Py_TYPE(object);
-        if (marker->is_sliced && !_PyObject_GC_IS_TRACKED(object))
+        if (marker->may_be_stale && !_PyObject_GC_IS_TRACKED(object))
             continue; /* freed since it was reached: it lies on a free list */
         if (type == &PyList_Type && (size_t)Py_SIZE(object) <= piece) {
             const PyListObject *list = (const PyListObject *)object;
@@ -314,6 +319,7 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
         }
         if (type == &PyDict_Type) {
             __builtin_prefetch(((const PyDictObject *)object)->ma_keys);
+            __builtin_prefetch((char *)((const PyDictObject *)object)->ma_keys + 64);
             __builtin_prefetch(((const PyDictObject *)object)->ma_values);
         }
         others[other_count++] = object;

@@ -122,8 +122,8 @@ static void run_collection(int generation, PyObject *info)
         neve_collector_set_long_lived(nvpy.collector, (size_t)gc->long_lived_total,
                                       (size_t)gc->long_lived_pending);
     /* (A full one is never due in slices: the C function asks for it.) */
-    bool is_due = in_slices && !nvpy.is_explicit && generation < NUM_GENERATIONS - 1;
-    if (is_due) {
+    bool is_due = !nvpy.is_explicit && (!in_slices || generation < NUM_GENERATIONS - 1);
+    if (is_due && in_slices) {
         uint32_t thresholds[NUM_GENERATIONS];
         for (int i = 0; i < NUM_GENERATIONS; i++)
             thresholds[i] = (uint32_t)nvpy_generation(nvpy.interp, i)->threshold;
@@ -151,7 +151,7 @@ static void run_collection(int generation, PyObject *info)
     }
     nvpy.last_found = (Py_ssize_t)(collection.collected + collection.uncollectable);
     nvpy.runs++;
-    if (is_due) {
+    if (is_due && in_slices) {
         add_cycle_results(&collection);
         if (collection.is_partial) /* some young ones are left for soon */
             nvpy_generation(nvpy.interp, 0)->count =

@@ -12,6 +12,8 @@
  *   verify.c     trial deletion: which candidates are dead
  *   reclaim.c    weak references, finalizers, verification again, clearing
  *
+ * In the generational mode young.c says which young collections need not verify.
+ *
  * In the incremental mode the old generation is collected by cycles instead:
  *
  *   pace.c       when a cycle begins, and how long its slices are
@@ -177,6 +179,7 @@ typedef struct nv_cycle {
     bool is_snapshot;   /* nothing was marked in slices */
     bool has_rescanned; /* the roots, at the end of the marking */
     bool is_filtered;   /* the trial deletion has been */
+    bool filters_first; /* the last cycle had a large group of garbage: this one may as well */
     uintptr_t chunk;    /* where a scan over the chunks goes on */
     unsigned word;
     void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
@@ -196,7 +199,7 @@ typedef struct nv_cycle {
     uint64_t spent_ns; /* by the slices of this cycle so far */
     uint64_t start_ns;
     neve_collection sum; /* of this cycle */
-    size_t nominated, alive;
+    size_t nominated, counted, alive;
     size_t largest;      /* group */
     size_t filter_above; /* a larger group asks for the trial deletion, and for group.c */
 
@@ -234,6 +237,14 @@ typedef struct nv_cycle {
     neve_cycle_stats stats;
 } nv_cycle;
 
+/* Young sets that go to the middle generation unverified: see young.c. */
+typedef struct nv_young {
+    unsigned vain;   /* verified young sets in a row in which nobody was dead */
+    unsigned turn;   /* of those that might be passed on, this one */
+    bool has_passed; /* some objects of the middle generation were never verified */
+    size_t held;     /* bytes, when there were none */
+} nv_young;
+
 struct neve_gather {
     neve_collector *collector;
     nv_vec *into;
@@ -255,6 +266,7 @@ struct neve_collector {
     bool is_enabled, is_collecting, is_stressed;
     neve_mode mode;
     uint32_t pause_us;
+    nv_young passing;
     nv_cycle cycle;
     nv_snapshot snapshot;
     size_t gather_limit;             /* as many young objects are enough for one collection */
@@ -282,10 +294,13 @@ struct neve_collector {
     bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];
-    size_t mark_depth, mark_room;     /* entries; how many there may be just now */
+    size_t mark_depth, mark_room; /* entries; how many there may be just now */
+    size_t mark_stale;            /* so many entries are of earlier slices */
+    bool mark_is_sliced;
     nv_chunk *grey_first, *grey_last; /* chunks with grey bits, a queue */
     nv_chunk *grey_chunk;             /* the one that is being swept, up to grey_word */
     unsigned grey_word;
+    bool has_frozen;        /* there were permanent objects when the marking began */
     bool reads_frozen;      /* permanent objects are still to be read, */
     uintptr_t frozen_chunk; /* from this chunk on (0: from the first), */
     unsigned frozen_word;   /* and in it from here on */
@@ -343,6 +358,8 @@ void nv_mark_begin(neve_collector *c);
 void nv_mark_prepare(neve_collector *c, bool is_sliced);
 void nv_mark_whiten(neve_collector *c, nv_chunk *chunk);
 void nv_mark_roots(neve_collector *c);
+/* A slice begins: what has been noted so far may have been freed. */
+void nv_mark_resume(neve_collector *c);
 bool nv_mark_step(neve_collector *c, size_t budget);
 /* Makes a white object grey. */
 void nv_mark_from(neve_collector *c, void *object);
@@ -420,7 +437,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
  * in *status: the cycle has to be abandoned. */
 bool nv_filter_number(neve_collector *c, neve_status *status);
 bool nv_filter_group(neve_collector *c);
-bool nv_filter_count(neve_collector *c);
+bool nv_filter_count(neve_collector *c, neve_status *status);
 bool nv_filter_subtract(neve_collector *c);
 bool nv_filter_rescue(neve_collector *c);
 /* Moves the groups that come next, of about `n` suspects in all, to c->candidates; or
@@ -489,6 +506,25 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t dead, uint64_t now_ns);
 bool nv_pace_has_changed(neve_collector *c);
 /* A full collection has verified everything. */
 void nv_pace_all_collected(neve_collector *c);
+
+/* Bytes held, by the heap and by what the host tells. */
+size_t nv_pace_held(neve_collector *c);
+
+/* ---- young.c ---- */
+
+/* Whether this automatic collection of the young generation does without verification. */
+bool nv_young_passes(neve_collector *c);
+/* It did. */
+void nv_young_passed(neve_collector *c);
+/* A collection that did verify found so many dead. */
+void nv_young_verified(neve_collector *c, int generation, bool is_explicit, size_t dead);
+
+/* ---- options.c ---- */
+
+/* What `given` states (NULL: nothing), zeros for the rest. NEVE_EINVAL. */
+neve_status nv_collector_options_read(neve_collector_options *into,
+                                      const neve_collector_options *given, char *message,
+                                      size_t size);
 
 /* ---- check.c ---- */
 

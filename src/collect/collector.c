@@ -14,12 +14,11 @@ static const uint32_t default_thresholds[NEVE_GENERATIONS] = {2000, 10, 10};
 neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *host_ctx,
                                   const neve_collector_options *options, neve_collector **out)
 {
-    static const neve_collector_options defaults = {.struct_size = sizeof defaults};
-    if (options == NULL)
-        options = &defaults;
-    if (heap == NULL || host == NULL || out == NULL || options->struct_size != sizeof *options ||
-        host->struct_size != sizeof *host)
+    neve_collector_options given;
+    if (heap == NULL || host == NULL || out == NULL || host->struct_size != sizeof *host ||
+        nv_collector_options_read(&given, options, NULL, 0) != NEVE_OK)
         return NEVE_EINVAL;
+    options = &given;
     if (host->read_counts == NULL || host->traverse == NULL || host->retain == NULL ||
         host->release == NULL || host->clear == NULL || host->type_name == NULL)
         return NEVE_EINVAL;
@@ -134,6 +133,16 @@ static void untrack_survivors(neve_collector *c, void **survivors, size_t n)
     c->host->untrack(c->ctx, survivors, n, true);
 }
 
+/* A young generation that is not verified: all of it survives. */
+static void pass_on_young(neve_collector *c)
+{
+    size_t n = c->candidates.count;
+    c->survivors = nv_promote(c, c->candidates.items, n, 1);
+    nv_pace_promoted(c, 0, n);
+    nv_touched_take(c, 0);
+    nv_young_passed(c);
+}
+
 static neve_status nominate(neve_collector *c, int generation)
 {
     const nv_nominator *nominator = generation >= 2 ? &nv_nominate_full : &nv_nominate_generation;
@@ -224,7 +233,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
     return NEVE_OK;
 }
 
-static neve_status collect(neve_collector *c, int generation)
+static neve_status collect(neve_collector *c, int generation, bool passes_on)
 {
     c->candidates.count = c->young.count = c->untrackable.count = 0;
     c->marked = 0;
@@ -235,7 +244,13 @@ static neve_status collect(neve_collector *c, int generation)
     neve_status status = nominate(c, generation);
     c->current.marked = c->marked;
     c->current.nominate_ns = nv_os_now_ns() - c->current.start_ns;
-    return status != NEVE_OK ? status : nv_collect_candidates(c, &c->now, generation);
+    if (status != NEVE_OK)
+        return status;
+    if (passes_on) {
+        pass_on_young(c);
+        return NEVE_OK;
+    }
+    return nv_collect_candidates(c, &c->now, generation);
 }
 
 static void add_to_stats(neve_generation_stats *stats, const neve_collection *collection)
@@ -284,7 +299,8 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         c->host->begin(c->ctx, generation, false);
     c->survivors = 0;
     uint64_t used_ns = in_slices ? nv_os_thread_ns() : 0;
-    neve_status status = collect(c, generation);
+    bool passes_on = !in_slices && !is_explicit && generation == 0 && nv_young_passes(c);
+    neve_status status = collect(c, generation, passes_on);
     if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);
     nv_verify_finish(c);
@@ -297,6 +313,8 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     }
     uint64_t now_ns = nv_os_now_ns();
     current->duration_ns = now_ns - current->start_ns;
+    if (status == NEVE_OK && !passes_on)
+        nv_young_verified(c, generation, is_explicit, current->collected + current->uncollectable);
     if (status == NEVE_OK)
         add_to_stats(&c->stats[generation], current);
     else

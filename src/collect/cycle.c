@@ -10,8 +10,8 @@
  *                   did not reach is white
  *   number, group   filter.c: what is white falls into groups
  *   count, subtract, rescue
- *                   where one is large: what looks alive stops being white, and
- *                   the others are numbered and grouped again
+ *                   where one is large, or was in the last cycle: what looks alive stops
+ *                   being white, and the others are numbered and grouped (again)
  *   verify          groups are verified exactly, a batch at a time, each in one go,
  *                   and the dead are reclaimed up to the point where the mutator
  *                   may run on; a queue of them is cleared before the next batch
@@ -57,7 +57,7 @@ void nv_cycle_begin(neve_collector *c)
     cycle->word = 0;
     cycle->count = cycle->at = cycle->cursor = 0;
     cycle->suspects.count = 0;
-    cycle->nominated = cycle->alive = 0;
+    cycle->nominated = cycle->counted = cycle->alive = 0;
     cycle->released_bytes = 0;
     cycle->spent_ns = 0;
     cycle->start_ns = nv_os_now_ns();
@@ -268,6 +268,13 @@ static void abandon(neve_collector *c)
     cycle->low = c->heap->old_objects;
 }
 
+/* Where the last cycle came upon a large group of garbage, grouping before the trial
+ * deletion would most likely be for nothing. */
+static nv_phase after_marking(const nv_cycle *cycle)
+{
+    return cycle->filters_first ? NV_CYCLE_COUNT : NV_CYCLE_NUMBER;
+}
+
 /* A quantum of work: some 10 microseconds, but for what cannot be split (the roots,
  * one group, one object that its host cannot traverse in pieces, making a child).
  * False: there is nothing more to do now. */
@@ -288,7 +295,7 @@ static bool quantum(neve_collector *c)
     case NV_CYCLE_TAKE:
         is_over = take_next(c);
         if (is_over) {
-            cycle->phase = NV_CYCLE_NUMBER;
+            cycle->phase = after_marking(cycle);
             return true;
         }
         break;
@@ -297,6 +304,10 @@ static bool quantum(neve_collector *c)
         break;
     case NV_CYCLE_MARK:
         is_over = mark_next(c);
+        if (is_over) {
+            cycle->phase = after_marking(cycle);
+            return true;
+        }
         break;
     case NV_CYCLE_NUMBER:
         is_over = nv_filter_number(c, &status);
@@ -304,12 +315,14 @@ static bool quantum(neve_collector *c)
     case NV_CYCLE_GROUP:
         is_over = nv_filter_group(c);
         if (is_over && (cycle->largest <= cycle->filter_above || cycle->is_filtered)) {
+            if (cycle->nominated > cycle->filter_above) /* or else it tells nothing */
+                cycle->filters_first = cycle->largest > cycle->filter_above;
             cycle->phase = NV_CYCLE_VERIFY;
             return true;
         }
         break;
     case NV_CYCLE_COUNT:
-        is_over = nv_filter_count(c);
+        is_over = nv_filter_count(c, &status);
         break;
     case NV_CYCLE_SUBTRACT:
         is_over = nv_filter_subtract(c);
@@ -370,6 +383,7 @@ void nv_cycle_run(neve_collector *c, uint64_t deadline_ns)
     c->current.collected = c->current.uncollectable = 0;
     if (c->host->begin != NULL)
         c->host->begin(c->ctx, 2, true);
+    nv_mark_resume(c);
     do {
         has_more = quantum(c);
         now_ns = nv_os_now_ns();

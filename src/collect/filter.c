@@ -90,33 +90,77 @@ static void rewind_suspects(nv_cycle *cycle)
 
 /* Goes on with the references of `object`, from cycle->cursor: a piece of them.
  * True: that was the last. */
-static bool visit_piece(neve_collector *c, void *object, neve_visit_fn visit)
+static bool visit_piece(neve_collector *c, void *object, const neve_edges *edges,
+                        neve_visit_fn visit)
 {
     nv_cycle *cycle = &c->cycle;
-    neve_edges edges = {.stride = 0};
-    if (c->host->edges != NULL)
-        c->host->edges(c->ctx, &object, 1, &edges);
-    if (edges.stride == 0) {
+    if (edges->stride == 0) {
         c->host->traverse(c->ctx, object, visit, c, &cycle->cursor);
         return cycle->cursor == 0;
     }
     /* It may have shrunk since the last slice. */
-    size_t at = cycle->cursor < edges.count ? cycle->cursor : edges.count;
-    size_t end = edges.count - at > PIECE ? at + PIECE : edges.count;
+    size_t at = cycle->cursor < edges->count ? cycle->cursor : edges->count;
+    size_t end = edges->count - at > PIECE ? at + PIECE : edges->count;
     for (size_t i = at; i < end; i++)
-        if (edges.items[i * edges.stride] != NULL)
-            visit(edges.items[i * edges.stride], c);
-    cycle->cursor = end < edges.count ? end : 0;
+        if (edges->items[i * edges->stride] != NULL)
+            visit(edges->items[i * edges->stride], c);
+    cycle->cursor = end < edges->count ? end : 0;
     if (cycle->cursor != 0)
         return false;
-    if (edges.also != NULL)
-        visit(edges.also, c);
+    if (edges->also != NULL)
+        visit(edges->also, c);
     return true;
+}
+
+/* The next of the objects up to `end` that are suspects still and that the host tracks, and
+ * where their references lie: a few at once, so that their cache misses overlap. Returns
+ * the index of the first that was not looked at. */
+typedef struct few {
+    size_t count;
+    size_t index[OBJECTS];
+    void *objects[OBJECTS];
+    neve_edges edges[OBJECTS];
+} few;
+
+static size_t take_few(neve_collector *c, void *const *objects, size_t at, size_t end, few *taken)
+{
+    taken->count = 0;
+    if (end - at > OBJECTS)
+        end = at + OBJECTS;
+    for (size_t i = at; i < end; i++) {
+        __builtin_prefetch((char *)objects[i] - NEVE_GRANULE); /* hosts have heads before objects */
+        __builtin_prefetch((char *)objects[i] + NEVE_GRANULE);
+    }
+    /* One may have died since it was noted, or have left our care without being freed. */
+    for (size_t i = at; i < end; i++) {
+        if (!is_suspect(c, objects[i]) || !nv_is_tracked(c, objects[i]))
+            continue;
+        taken->index[taken->count] = i;
+        taken->objects[taken->count++] = objects[i];
+    }
+    if (c->host->edges != NULL)
+        c->host->edges(c->ctx, taken->objects, taken->count, taken->edges);
+    else
+        for (size_t i = 0; i < taken->count; i++)
+            taken->edges[i].stride = 0;
+    for (size_t i = 0; i < taken->count; i++)
+        if (taken->edges[i].stride != 0)
+            __builtin_prefetch(taken->edges[i].items);
+    return end;
+}
+
+/* The scan goes on with the object of that index. What was visited in part, if it is another
+ * one, is gone, or has become another object. */
+static void go_to(nv_cycle *cycle, size_t *at, size_t index)
+{
+    if (*at != index)
+        cycle->cursor = 0;
+    *at = index;
 }
 
 /* ---- gc_refs of the suspects ---- */
 
-bool nv_filter_count(neve_collector *c)
+bool nv_filter_count(neve_collector *c, neve_status *status)
 {
     nv_cycle *cycle = &c->cycle;
     if (!take_suspects(c)) {
@@ -136,10 +180,14 @@ bool nv_filter_count(neve_collector *c)
     c->host->read_counts(c->ctx, cycle->batch, n, counts);
     for (size_t i = 0; i < n; i++) {
         void *object = cycle->batch[i];
-        uint32_t *slot = slot_of(c, object); /* as it has a number */
-        if (slot != NULL)
-            *slot = counts[i] == NEVE_COUNT_HELD ? REFS_HELD : counts[i];
+        uint32_t *slot = nv_suspect_ensure(c->heap, nv_chunk_find(c->heap, object), object);
+        if (slot == NULL) {
+            *status = NEVE_ENOMEM;
+            return true;
+        }
+        *slot = counts[i] == NEVE_COUNT_HELD ? REFS_HELD : counts[i];
     }
+    cycle->counted += n;
     return false;
 }
 
@@ -160,21 +208,18 @@ bool nv_filter_subtract(neve_collector *c)
         rewind_suspects(cycle);
         return true;
     }
+    few next;
+    size_t end = take_few(c, cycle->batch, cycle->at, cycle->count, &next);
     cycle->visited = 0;
-    for (unsigned done = 0; cycle->at < cycle->count && done < OBJECTS && cycle->visited < PIECE;
-         done++) {
-        void *object = cycle->batch[cycle->at];
-        /* It may have died since it was taken; and what was visited in part may
-         * have become another object. */
-        if (!is_suspect(c, object) || !nv_is_tracked(c, object)) {
-            cycle->cursor = 0;
-            cycle->at++;
-            continue;
-        }
-        if (!visit_piece(c, object, visit_subtract))
+    for (size_t i = 0; i < next.count; i++) {
+        go_to(cycle, &cycle->at, next.index[i]);
+        if (!visit_piece(c, next.objects[i], &next.edges[i], visit_subtract))
             return false;
         cycle->at++;
+        if (cycle->visited >= PIECE)
+            return false;
     }
+    go_to(cycle, &cycle->at, end);
     return false;
 }
 
@@ -186,12 +231,13 @@ bool nv_filter_rescue(neve_collector *c)
     if (!take_suspects(c)) {
         rewind_suspects(cycle);
         cycle->is_filtered = true;
+        cycle->nominated = cycle->counted;
         cycle->suspects.count = 0;
         return true;
     }
     for (size_t i = 0; i < cycle->count; i++) {
         const uint32_t *slot = slot_of(c, cycle->batch[i]);
-        if (slot == NULL || *slot != 0)
+        if ((slot == NULL || *slot != 0) && nv_is_tracked(c, cycle->batch[i]))
             nv_mark_from(c, cycle->batch[i]);
     }
     cycle->count = 0;
@@ -305,24 +351,24 @@ static int visit_join(void *object, void *arg)
 bool nv_filter_group(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
+    if (cycle->next == cycle->suspects.count) {
+        cycle->next = 0;
+        return true;
+    }
+    few next;
+    size_t end = take_few(c, cycle->suspects.items, cycle->next, cycle->suspects.count, &next);
     cycle->visited = 0;
-    for (unsigned done = 0; done < OBJECTS && cycle->visited < PIECE; done++) {
-        if (cycle->next == cycle->suspects.count) {
-            cycle->next = 0;
-            return true;
-        }
-        void *object = cycle->suspects.items[cycle->next];
-        if (!is_suspect(c, object) || !nv_is_tracked(c, object)) {
-            cycle->cursor = 0;
-            cycle->next++;
-            continue;
-        }
+    for (size_t i = 0; i < next.count; i++) {
+        go_to(cycle, &cycle->next, next.index[i]);
         if (cycle->cursor == 0 && c->host->visit_weakrefs != NULL)
-            c->host->visit_weakrefs(c->ctx, object, visit_join, c);
-        if (!visit_piece(c, object, visit_join))
+            c->host->visit_weakrefs(c->ctx, next.objects[i], visit_join, c);
+        if (!visit_piece(c, next.objects[i], &next.edges[i], visit_join))
             return false;
         cycle->next++;
+        if (cycle->visited >= PIECE)
+            return false;
     }
+    go_to(cycle, &cycle->next, end);
     return false;
 }
 

@@ -37,27 +37,34 @@ static void unmark(nv_chunk *chunk, unsigned first)
 /* White bits of one pool's granules, or as many of a chunk that is no arena. */
 static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first)
 {
-    uint64_t any = 0;
+    uint64_t any_old = 0, any_frozen = 0;
+    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
+        nv_state_word state = chunk->state[w];
+        any_old |= state.hi & ~state.lo;
+        any_frozen |= state.hi & state.lo;
+    }
+    c->has_frozen |= any_frozen != 0;
+    if (any_old == 0) {
+        unmark(chunk, first);
+    } else {
+        for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
+            nv_state_word state = chunk->state[w];
+            chunk->marks[w] = (nv_mark_word){.white = state.hi & ~state.lo};
+        }
+    }
+    if (c->mark_is_sliced || (any_old | any_frozen) == 0)
+        return; /* nobody wants to know how many there are */
     size_t old = 0, frozen = 0;
     for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
         nv_state_word state = chunk->state[w];
         if (state.hi == 0)
             continue;
-        any |= state.hi & ~state.lo;
         size_t both = (size_t)__builtin_popcountll(state.hi & state.lo);
         frozen += both;
         old += (size_t)__builtin_popcountll(state.hi) - both;
     }
     c->old += old;
     c->frozen += frozen;
-    if (any == 0) {
-        unmark(chunk, first);
-        return;
-    }
-    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
-        nv_state_word state = chunk->state[w];
-        chunk->marks[w] = (nv_mark_word){.white = state.hi & ~state.lo};
-    }
 }
 
 /* Whether the state bits of one pool's granules are those of objects. In pools of raw
@@ -221,18 +228,24 @@ void nv_mark_prepare(neve_collector *c, bool is_sliced)
 {
     c->old = c->frozen = 0;
     c->heap->marking = true;
-    c->marker = (neve_marker){.piece = is_sliced ? PIECE_SLICED : PIECE, .is_sliced = is_sliced};
+    c->marker = (neve_marker){.piece = is_sliced ? PIECE_SLICED : PIECE};
+    c->mark_is_sliced = is_sliced;
     c->mark_edges = 0;
     c->mark_object = NULL;
     c->mark_cursor = 0;
     c->marked = 0;
-    c->mark_depth = 0;
+    c->mark_depth = c->mark_stale = 0;
     c->mark_room = NV_MARK_STACK;
     c->grey_first = c->grey_last = c->grey_chunk = NULL;
-    c->reads_frozen = false;
+    c->has_frozen = c->reads_frozen = false;
     c->frozen_chunk = 0;
     c->frozen_word = 0;
     c->deferred.count = c->untrackable.count = 0;
+}
+
+void nv_mark_resume(neve_collector *c)
+{
+    c->mark_stale = c->mark_depth;
 }
 
 void nv_mark_begin(neve_collector *c)
@@ -245,7 +258,7 @@ void nv_mark_roots(neve_collector *c)
 {
     /* The first time: what the mutator hangs on permanent objects after they have been
      * read is left to the verification. */
-    c->reads_frozen = c->frozen_chunk == 0 && c->frozen != 0;
+    c->reads_frozen = c->frozen_chunk == 0 && c->has_frozen;
     if (c->host->visit_roots != NULL)
         c->host->visit_roots(c->ctx, neve_mark_visit, &c->marker);
 }
@@ -263,13 +276,16 @@ static inline bool is_there(const neve_collector *c, const void *object)
     return nv_state_get(c->heap, object) >= NV_STATE_OLD;
 }
 
-/* Takes up to BATCH objects off the stack, and asks for the next ones. */
+/* Takes up to BATCH objects off the stack, and asks for the next ones. Of what was pushed in
+ * this slice nothing can have been freed. */
 static size_t take_stack(neve_collector *c, void *batch[BATCH])
 {
     size_t n = c->mark_depth < BATCH ? c->mark_depth : BATCH;
     c->mark_depth -= n;
     memcpy(batch, c->mark_stack + c->mark_depth, n * sizeof *batch);
-    if (c->marker.is_sliced) {
+    c->marker.may_be_stale = c->mark_stale > c->mark_depth;
+    if (c->marker.may_be_stale) {
+        c->mark_stale = c->mark_depth;
         size_t there = 0;
         for (size_t i = 0; i < n; i++)
             if (is_there(c, batch[i]))
@@ -285,6 +301,7 @@ static size_t take_stack(neve_collector *c, void *batch[BATCH])
 static size_t take_grey(neve_collector *c, void *batch[BATCH])
 {
     size_t n = 0;
+    c->marker.may_be_stale = c->mark_is_sliced;
     while (n == 0) {
         if (c->grey_chunk == NULL) {
             if (c->grey_first == NULL)
@@ -327,6 +344,7 @@ static size_t take_frozen(neve_collector *c, void *batch[BATCH])
         c->frozen_word = 0;
     }
     c->mark_edges++; /* also where there is nothing to take */
+    c->marker.may_be_stale = false;
     unsigned w = c->frozen_word, n = 0;
     unsigned p = w / (unsigned)NV_POOL_BITS_WORDS, end = (p + 1) * (unsigned)NV_POOL_BITS_WORDS;
     if (!has_objects(chunk, p))
@@ -360,7 +378,7 @@ static void mark_batch(neve_collector *c, void *const *batch, size_t n)
         __builtin_prefetch(batch[i]);
     for (size_t i = 0; i < n; i++) {
         size_t cursor = 0;
-        if (c->marker.is_sliced && !nv_is_tracked(c, batch[i]))
+        if (c->marker.may_be_stale && !nv_is_tracked(c, batch[i]))
             continue;
         c->host->traverse(c->ctx, batch[i], neve_mark_visit, &c->marker, &cursor);
         if (cursor != 0)
@@ -378,8 +396,7 @@ static bool mark_piece(neve_collector *c)
         c->mark_object = c->deferred.items[--c->deferred.count];
         c->mark_cursor = 0;
     }
-    if (c->marker.is_sliced &&
-        (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
+    if (c->mark_is_sliced && (!is_there(c, c->mark_object) || !nv_is_tracked(c, c->mark_object))) {
         c->mark_object = NULL;
         return true;
     }

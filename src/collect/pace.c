@@ -130,12 +130,16 @@ static size_t goal_of(const neve_collector *c)
 
 /* ---- bytes ---- */
 
+size_t nv_pace_held(neve_collector *c)
+{
+    size_t held = c->heap->large_bytes + c->heap->used_pools * NV_POOL_BYTES;
+    return c->host->held_bytes == NULL ? held : held + c->host->held_bytes(c->ctx);
+}
+
 static void look_at_bytes(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
-    cycle->held = c->heap->large_bytes + c->heap->used_pools * NV_POOL_BYTES;
-    if (c->host->held_bytes != NULL)
-        cycle->held += c->host->held_bytes(c->ctx);
+    cycle->held = nv_pace_held(c);
     if (cycle->held < cycle->low_held || cycle->low_held == 0)
         cycle->low_held = cycle->held;
     if (cycle->quiet_held == 0)

@@ -50,9 +50,9 @@ static inline uint32_t refs_value(uint32_t refs)
 
 /* ---- the map from addresses to numbers ---- */
 
-/* A slot of the hash table holds the number plus one, and above it as many bits of
- * the hash, beside those that chose the slot: they tell most other objects without
- * a look at the vector of candidates. */
+/* A slot of the hash table holds the number plus one, and above it the low bits of the
+ * granule's number: they tell most other objects without a look at the vector of
+ * candidates, since objects of one slot are seldom a multiple of 1 MiB apart. */
 #define SLOT_NUMBER_BITS 16
 #define SLOT_NUMBER_MASK (((uint32_t)1 << SLOT_NUMBER_BITS) - 1)
 _Static_assert(NV_HASH_CANDIDATES <= SLOT_NUMBER_MASK, "numbers fit into a slot");
@@ -68,28 +68,27 @@ static inline uint32_t hash_place(const nv_candidate_map *map, uint64_t hash)
     return (uint32_t)(hash >> map->shift);
 }
 
-static inline uint32_t hash_tag(const nv_candidate_map *map, uint64_t hash)
+static inline uint32_t slot_tag(const void *object)
 {
-    return (uint32_t)(hash >> (map->shift - SLOT_NUMBER_BITS)) << SLOT_NUMBER_BITS;
+    return (uint32_t)((uintptr_t)object >> NV_GRANULE_SHIFT) << SLOT_NUMBER_BITS;
 }
 
 /* Fills the table with objects [0, n), which are different. */
 static void hash_fill(const nv_candidate_map *map, size_t n)
 {
     for (size_t k = 0; k < n; k++) {
-        uint64_t hash = hash_of(map->objects[k]);
-        uint32_t i = hash_place(map, hash);
+        const void *object = map->objects[k];
+        uint32_t i = hash_place(map, hash_of(object));
         while (map->slots[i] != 0)
             i = (i + 1) & map->mask;
-        map->slots[i] = hash_tag(map, hash) | ((uint32_t)k + 1);
+        map->slots[i] = slot_tag(object) | ((uint32_t)k + 1);
     }
 }
 
 static inline uint32_t hash_find(const nv_candidate_map *map, const void *object)
 {
-    uint64_t hash = hash_of(object);
-    uint32_t tag = hash_tag(map, hash);
-    for (uint32_t i = hash_place(map, hash);; i = (i + 1) & map->mask) {
+    uint32_t tag = slot_tag(object);
+    for (uint32_t i = hash_place(map, hash_of(object));; i = (i + 1) & map->mask) {
         uint32_t slot = map->slots[i];
         if (slot == 0)
             return 0;

@@ -4,7 +4,9 @@
  * empty memory goes back to the system.
  *
  * New pools come from the arena with the fewest free ones (as in CPython's
- * obmalloc), so that sparsely used arenas empty and can be unmapped. A pool
+ * obmalloc), so that sparsely used arenas empty and can be unmapped; but as long as
+ * some arena has free pools with memory, from the fullest of these: fresh memory
+ * beside memory that lies idle would add to the program's peak. A pool
  * that becomes free keeps its memory ("dirty") until more than a bound of such
  * memory is kept: the largest of heap->retain_bytes, 1/16 of what is in use, and
  * the program's swing.
@@ -36,27 +38,39 @@ static unsigned free_pools(const nv_chunk *chunk)
     return (unsigned)__builtin_popcountll(chunk->free_mask);
 }
 
-static void list_remove(neve_heap *heap, nv_chunk *chunk, unsigned free_count)
+/* The masks and the list that they put the arena in change together: it leaves its
+ * list before, and enters the other one after. An arena without free pools is in none. */
+static void list_leave(neve_heap *heap, nv_chunk *chunk)
 {
+    unsigned free_count = free_pools(chunk);
+    if (free_count == 0)
+        return;
+    bool is_dirty = chunk->dirty_mask != 0;
+    nv_chunk **list = &heap->by_free[is_dirty][free_count - 1];
     if (chunk->prev != NULL)
         chunk->prev->next = chunk->next;
     else
-        heap->by_free[free_count - 1] = chunk->next;
+        *list = chunk->next;
     if (chunk->next != NULL)
         chunk->next->prev = chunk->prev;
     chunk->next = chunk->prev = NULL;
-    if (heap->by_free[free_count - 1] == NULL)
-        heap->by_free_mask &= ~((uint64_t)1 << (free_count - 1));
+    if (*list == NULL)
+        heap->by_free_mask[is_dirty] &= ~((uint64_t)1 << (free_count - 1));
 }
 
-static void list_insert(neve_heap *heap, nv_chunk *chunk, unsigned free_count)
+static void list_enter(neve_heap *heap, nv_chunk *chunk)
 {
+    unsigned free_count = free_pools(chunk);
+    if (free_count == 0)
+        return;
+    bool is_dirty = chunk->dirty_mask != 0;
+    nv_chunk **list = &heap->by_free[is_dirty][free_count - 1];
     chunk->prev = NULL;
-    chunk->next = heap->by_free[free_count - 1];
+    chunk->next = *list;
     if (chunk->next != NULL)
         chunk->next->prev = chunk;
-    heap->by_free[free_count - 1] = chunk;
-    heap->by_free_mask |= (uint64_t)1 << (free_count - 1);
+    *list = chunk;
+    heap->by_free_mask[is_dirty] |= (uint64_t)1 << (free_count - 1);
 }
 
 static bool arena_add(neve_heap *heap)
@@ -77,14 +91,16 @@ static bool arena_add(neve_heap *heap)
     chunk->free_mask = ~(uint64_t)1;
     chunk->dirty_mask = chunk->inherited_mask = 0;
     chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
-    list_insert(heap, chunk, NV_ARENA_POOLS);
+    list_enter(heap, chunk);
     heap->arenas++;
     return true;
 }
 
-/* Gives the memory of all dirty free pools of the arena back, run by run. */
+/* Gives the memory of all dirty free pools of the arena, which is in a list, back, run
+ * by run. */
 static void arena_clean(neve_heap *heap, nv_chunk *chunk)
 {
+    list_leave(heap, chunk);
     uint64_t dirty = chunk->dirty_mask;
     while (dirty != 0) {
         unsigned first = (unsigned)__builtin_ctzll(dirty);
@@ -97,6 +113,7 @@ static void arena_clean(neve_heap *heap, nv_chunk *chunk)
         dirty = first + length >= NV_POOLS ? 0 : dirty >> (first + length) << (first + length);
     }
     chunk->dirty_mask = chunk->inherited_mask = 0;
+    list_enter(heap, chunk);
 }
 
 /* Unmaps an arena all of whose pools are free and which is in a list. During a
@@ -107,7 +124,7 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
         arena_clean(heap, chunk);
         return;
     }
-    list_remove(heap, chunk, NV_ARENA_POOLS);
+    list_leave(heap, chunk);
     size_t dirty = (size_t)__builtin_popcountll(chunk->dirty_mask);
     heap->dirty_pools -= dirty;
     heap->returned_bytes += dirty << NV_POOL_SHIFT;
@@ -172,16 +189,15 @@ void nv_arena_tick(neve_heap *heap, uint64_t now_ns)
 
 nv_pool *nv_pool_acquire(neve_heap *heap)
 {
-    if (heap->by_free_mask == 0 && !arena_add(heap))
+    bool is_dirty = heap->by_free_mask[true] != 0;
+    if (!is_dirty && heap->by_free_mask[false] == 0 && !arena_add(heap))
         return NULL;
-    unsigned free_count = (unsigned)__builtin_ctzll(heap->by_free_mask) + 1;
-    nv_chunk *chunk = heap->by_free[free_count - 1];
-    /* Memory that is there already is cheaper than fresh pages. */
+    nv_chunk *chunk = heap->by_free[is_dirty][__builtin_ctzll(heap->by_free_mask[is_dirty])];
     uint64_t from = chunk->dirty_mask != 0 ? chunk->dirty_mask : chunk->free_mask;
     unsigned number = (unsigned)__builtin_ctzll(from);
     uint64_t bit = (uint64_t)1 << number;
 
-    list_remove(heap, chunk, free_count);
+    list_leave(heap, chunk);
     chunk->free_mask &= ~bit;
     if ((chunk->dirty_mask & bit) != 0) {
         chunk->dirty_mask &= ~bit;
@@ -195,39 +211,44 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
     } else if (heap->recent_pools > 0) {
         note_needed_again(heap);
     }
-    if (free_count > 1)
-        list_insert(heap, chunk, free_count - 1);
+    list_enter(heap, chunk);
     heap->used_pools++;
     nv_pool *pool = nv_pool_at(chunk->base, number);
     pool->chunk = chunk;
     return pool;
 }
 
-void nv_arena_purge(neve_heap *heap, size_t keep_bytes)
+/* The arenas in the list have free pools only. */
+static void drop_all(neve_heap *heap, nv_chunk *chunk, size_t keep_pools)
 {
-    size_t keep_pools = keep_bytes >> NV_POOL_SHIFT;
-    nv_chunk *chunk = heap->by_free[NV_ARENA_POOLS - 1];
     while (chunk != NULL && (heap->dirty_pools > keep_pools || keep_pools == 0)) {
         nv_chunk *next = chunk->next;
         arena_drop(heap, chunk);
         chunk = next;
     }
+}
+
+void nv_arena_purge(neve_heap *heap, size_t keep_bytes)
+{
+    size_t keep_pools = keep_bytes >> NV_POOL_SHIFT;
+    drop_all(heap, heap->by_free[true][NV_ARENA_POOLS - 1], keep_pools);
+    drop_all(heap, heap->by_free[false][NV_ARENA_POOLS - 1], keep_pools);
     for (unsigned free_count = NV_ARENA_POOLS - 1; free_count > 0; free_count--)
-        for (chunk = heap->by_free[free_count - 1]; chunk != NULL; chunk = chunk->next) {
+        while (heap->by_free[true][free_count - 1] != NULL) {
             if (heap->dirty_pools <= keep_pools)
                 return;
-            arena_clean(heap, chunk);
+            arena_clean(heap, heap->by_free[true][free_count - 1]);
         }
 }
 
 /* After an arena's last pool emptied: keep at most one that is empty. */
 static void drop_clean_arenas(neve_heap *heap)
 {
-    unsigned kept = 0;
-    nv_chunk *chunk = heap->by_free[NV_ARENA_POOLS - 1];
+    unsigned kept = heap->by_free[true][NV_ARENA_POOLS - 1] != NULL;
+    nv_chunk *chunk = heap->by_free[false][NV_ARENA_POOLS - 1];
     while (chunk != NULL) {
         nv_chunk *next = chunk->next;
-        if (++kept > 1 && chunk->dirty_mask == 0)
+        if (++kept > 1)
             arena_drop(heap, chunk);
         chunk = next;
     }
@@ -246,8 +267,8 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
         chunk->epoch = heap->tag & ~NV_POOL_FLAGS;
         chunk->inherited_mask = chunk->dirty_mask;
         heap->dirty_pools += (size_t)__builtin_popcountll(chunk->dirty_mask);
-    } else if (free_count > 0) {
-        list_remove(heap, chunk, free_count);
+    } else {
+        list_leave(heap, chunk);
     }
     nv_touched_remove(heap, pool);
     if ((pool->tag & NV_POOL_INHERITED) != 0) {
@@ -263,7 +284,7 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
         heap->high_dirty = heap->dirty_pools;
     if (heap->used_pools > 0)
         heap->used_pools--;
-    list_insert(heap, chunk, free_count + 1);
+    list_enter(heap, chunk);
 
     if (heap->dirty_pools > bound_pools(heap)) {
         uint64_t now_ns = nv_os_now_ns();

@@ -120,15 +120,22 @@ static void check_chunk(nv_chunk *chunk, void *arg)
             check_pool(c, chunk, nv_pool_at(chunk->base, i));
 }
 
+static void check_arena_list(check *c, bool is_dirty, unsigned free_count)
+{
+    const nv_chunk *first = c->heap->by_free[is_dirty][free_count - 1];
+    if ((first != NULL) != ((c->heap->by_free_mask[is_dirty] >> (free_count - 1) & 1) != 0))
+        fail(c, NULL, "the mask of arena lists disagrees with the lists");
+    for (const nv_chunk *chunk = first; chunk != NULL; chunk = chunk->next)
+        if ((unsigned)__builtin_popcountll(chunk->free_mask) != free_count ||
+            (chunk->dirty_mask != 0) != is_dirty)
+            fail(c, (void *)chunk->base, "an arena is in the wrong list");
+}
+
 static void check_lists(check *c)
 {
-    for (unsigned n = 0; n < NV_ARENA_POOLS && !c->failed; n++) {
-        bool has = c->heap->by_free[n] != NULL;
-        if (has != ((c->heap->by_free_mask >> n & 1) != 0))
-            fail(c, NULL, "the mask of arena lists disagrees with the lists");
-        for (const nv_chunk *chunk = c->heap->by_free[n]; chunk != NULL; chunk = chunk->next)
-            if ((unsigned)__builtin_popcountll(chunk->free_mask) != n + 1)
-                fail(c, (void *)chunk->base, "an arena is in the wrong list");
+    for (unsigned n = 1; n <= NV_ARENA_POOLS && !c->failed; n++) {
+        check_arena_list(c, false, n);
+        check_arena_list(c, true, n);
     }
     for (unsigned d = 0; d < NEVE_DOMAINS; d++)
         for (unsigned s = 0; s < NV_CLASSES; s++)
@@ -154,6 +161,8 @@ static void check_entry(const nv_large *entry, void *arg)
     if (entry->young != 0 && (entry->young > heap->young_large_count ||
                               heap->young_large[entry->young - 1] != entry->block))
         fail(l->c, entry->block, "a large block disagrees with the list of young ones");
+    if (nv_large_usable_size(heap, entry) < entry->size)
+        fail(l->c, entry->block, "the large allocator gave less than was asked for");
 }
 
 static void check_large(check *c)

@@ -182,7 +182,7 @@ void neve_heap_after_fork_child(neve_heap *heap)
     /* The other allocator would serve them on inherited pages. */
     memset(heap->asked, heap->rare_requests, sizeof heap->asked);
     memset(heap->by_free, 0, sizeof heap->by_free);
-    heap->by_free_mask = 0;
+    memset(heap->by_free_mask, 0, sizeof heap->by_free_mask);
     heap->used_pools = 0;
     heap->dirty_pools = 0;
     heap->swing_pools = heap->low_dirty = heap->high_dirty = heap->recent_pools = 0;

@@ -10,35 +10,12 @@
 
 #define DEFAULT_RETAIN_BYTES ((size_t)1 << 20)
 
-static void *system_malloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return malloc(size);
-}
-
-static void *system_realloc(void *ctx, void *block, size_t size)
-{
-    (void)ctx;
-    return realloc(block, size);
-}
-
-static void system_free(void *ctx, void *block)
-{
-    (void)ctx;
-    free(block);
-}
-
 neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
 {
-    static const neve_heap_options defaults = {.struct_size = sizeof(neve_heap_options)};
-    if (options == NULL)
-        options = &defaults;
-    if (out == NULL || options->struct_size != sizeof *options ||
-        (options->object_starts & ~0xfu) != 0)
+    neve_heap_options given;
+    if (out == NULL || nv_heap_options_read(&given, options, NULL, 0) != NEVE_OK)
         return NEVE_EINVAL;
-    if (options->large != NULL && (options->large->malloc == NULL ||
-                                   options->large->realloc == NULL || options->large->free == NULL))
-        return NEVE_EINVAL;
+    options = &given;
 
     size_t page = nv_os_page_bytes();
     size_t bytes = (sizeof(neve_heap) + page - 1) & ~(page - 1);
@@ -54,9 +31,9 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->rare_requests = options->rare_requests;
     heap->on_corruption = options->on_corruption;
     heap->on_corruption_ctx = options->on_corruption_ctx;
-    heap->large = options->large != NULL
-                      ? *options->large
-                      : (neve_large_allocator){system_malloc, system_realloc, system_free, NULL};
+    heap->on_out_of_memory = options->on_out_of_memory;
+    heap->on_out_of_memory_ctx = options->on_out_of_memory_ctx;
+    heap->large = options->large != NULL ? *options->large : nv_large_system;
     for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
         for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++)
             heap->current[domain][size_class] = &heap->none;

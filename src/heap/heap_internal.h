@@ -164,7 +164,7 @@ typedef struct nv_chunk {
     nv_index *index;            /* of a large verification, or NULL */
     nv_index *suspects;         /* of a cycle that is under way (collect/filter.c), or NULL */
     struct nv_chunk *next_indexed;
-    struct nv_chunk *next, *prev; /* arenas with equally many free pools; or free slots */
+    struct nv_chunk *next, *prev; /* in a list of neve_heap.by_free; or of free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
     uint64_t dirty_mask;          /* ... of which these have memory that can be given back */
     uint64_t inherited_mask;      /* ... of which these may be shared with a forked parent */
@@ -228,11 +228,11 @@ struct neve_heap {
     uint8_t asked[NEVE_DOMAINS][NV_CLASSES]; /* neve_heap_alloc_or, up to rare_requests */
     uint8_t rare_requests;
 
-    /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1;
-     * a set bit says that the list is not empty. The fullest serves first, so
-     * that the others can empty. */
-    nv_chunk *by_free[NV_ARENA_POOLS];
-    uint64_t by_free_mask;
+    /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1, those
+     * with dirty ones and those without apart; a set bit says that the list is not
+     * empty. The fullest of the dirty ones serves first, so that the others can empty. */
+    nv_chunk *by_free[2][NV_ARENA_POOLS];
+    uint64_t by_free_mask[2];
     size_t arenas;
     size_t used_pools;  /* neither free nor of another epoch's arenas */
     size_t dirty_pools; /* free pools that keep their memory */
@@ -265,6 +265,9 @@ struct neve_heap {
 
     neve_corruption_fn on_corruption;
     void *on_corruption_ctx;
+    neve_out_of_memory_fn on_out_of_memory;
+    void *on_out_of_memory_ctx;
+    bool is_asking;   /* ... and it is not to be called now: see shortage.c */
     uint64_t fail_in; /* 1: the next allocation fails; 0: none */
 
     nv_held_slab *held_slabs;
@@ -399,8 +402,8 @@ void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity, size_t want
 
 /* ---- arena.c: arenas and free pools ---- */
 
-/* A pool without a class, from the fullest arena, or from a new one; NULL
- * without memory. */
+/* A pool without a class: one that has memory if there is one, from the fullest arena
+ * or from a new one; NULL without memory. */
 nv_pool *nv_pool_acquire(neve_heap *heap);
 /* Gives an empty pool, in no list, back to its arena, and the arena's memory
  * to the OS where enough is kept already. */
@@ -482,10 +485,15 @@ void nv_touched_remove(neve_heap *heap, nv_pool *pool);
 
 /* ---- large.c: blocks over NEVE_SMALL_MAX ---- */
 
+/* malloc, realloc and free. */
+extern const neve_large_allocator nv_large_system;
+
 void *nv_large_alloc(neve_heap *heap, neve_domain domain, size_t size);
 void *nv_large_realloc(neve_heap *heap, neve_domain domain, void *block, size_t size);
 nv_large *nv_large_find(const neve_heap *heap, const void *block);
 void nv_large_free(neve_heap *heap, nv_large *entry);
+/* What the caller may use of it: at least what was asked for. */
+size_t nv_large_usable_size(const neve_heap *heap, const nv_large *entry);
 /* In the child of a fork. */
 void nv_large_inherit(neve_heap *heap);
 /* Calls `visit` for the entry of each live block. */
@@ -522,6 +530,26 @@ void nv_inherited_free_raw(neve_heap *heap, nv_chunk *chunk, nv_pool *pool, void
 /* Whether nv_inherited_free_raw has noted the block as free. */
 bool nv_inherited_is_noted(const nv_chunk *chunk, const nv_pool *pool, const void *block);
 void nv_inherited_forget(nv_chunk *chunk, const nv_pool *pool);
+
+/* ---- options.c ---- */
+
+/* Reads a structure of options that begins with its size: what `given` states (NULL:
+ * nothing) into `into`, of `size` bytes, zeros for the rest. NEVE_EINVAL. */
+neve_status nv_options_read(void *into, size_t size, const void *given, const char *name,
+                            char *message, size_t message_size);
+/* Writes the message; returns NEVE_EINVAL. `message` may be NULL. */
+neve_status nv_options_refuse(char *message, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+neve_status nv_heap_options_read(neve_heap_options *into, const neve_heap_options *given,
+                                 char *message, size_t size);
+
+/* ---- shortage.c ---- */
+
+/* Asks the program for memory, if it has a hook: whether to try again. `attempt`
+ * counts from 1. */
+bool nv_out_of_memory(neve_heap *heap, size_t bytes, unsigned attempt);
+/* An allocation has failed: asks, and tries again for as long as that is wanted. */
+void *nv_alloc_again(neve_heap *heap, neve_domain domain, size_t size);
 
 /* ---- report.c ---- */
 

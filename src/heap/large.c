@@ -12,9 +12,35 @@
  */
 #include "heap_internal.h"
 
+#include <stdlib.h>
+
 #include "platform/os.h"
 
 #define FIRST_CAPACITY 256u
+
+static void *system_malloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return malloc(size);
+}
+
+static void *system_realloc(void *ctx, void *block, size_t size)
+{
+    (void)ctx;
+    return realloc(block, size);
+}
+
+static void system_free(void *ctx, void *block)
+{
+    (void)ctx;
+    free(block);
+}
+
+const neve_large_allocator nv_large_system = {
+    .malloc = system_malloc,
+    .realloc = system_realloc,
+    .free = system_free,
+};
 
 static size_t slot_of(const nv_large_table *table, const void *block)
 {
@@ -200,6 +226,13 @@ void nv_large_free(neve_heap *heap, nv_large *entry)
     void *block = entry->block;
     entry_remove(heap, entry);
     heap->large.free(heap->large.ctx, block);
+}
+
+size_t nv_large_usable_size(const neve_heap *heap, const nv_large *entry)
+{
+    if (heap->large.usable_size == NULL)
+        return entry->size;
+    return heap->large.usable_size(heap->large.ctx, entry->block);
 }
 
 void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), void *arg)

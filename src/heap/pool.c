@@ -176,10 +176,17 @@ static __attribute__((noinline)) void *alloc_otherwise(neve_heap *heap, neve_dom
     return alloc_slow(heap, domain, class_of(size));
 }
 
+static __attribute__((noinline)) void *alloc_or_ask(neve_heap *heap, neve_domain domain,
+                                                    size_t size)
+{
+    void *block = alloc_otherwise(heap, domain, size);
+    return NEVE_LIKELY(block != NULL) ? block : nv_alloc_again(heap, domain, size);
+}
+
 void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
 {
     if (nv_fails_now(heap))
-        return NULL;
+        return nv_alloc_again(heap, domain, size);
     /* One comparison for both: a size of 0 wraps around. */
     if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
         nv_pool *pool = heap->current[domain][class_of(size)];
@@ -191,7 +198,7 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
             return block;
         }
     }
-    return alloc_otherwise(heap, domain, size);
+    return alloc_or_ask(heap, domain, size);
 }
 
 /* Whether to leave a request to the other allocator: a size class has to be asked for
@@ -405,7 +412,7 @@ size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
     if (NEVE_LIKELY(nv_entry_is_arena(nv_entry_find(heap, block))))
         return nv_pool_block_bytes(nv_pool_of(block));
     const nv_large *entry = nv_large_find(heap, block);
-    return entry == NULL ? 0 : entry->size;
+    return entry == NULL ? 0 : nv_large_usable_size(heap, entry);
 }
 
 bool neve_heap_owns(const neve_heap *heap, const void *block)
@@ -434,7 +441,11 @@ void *neve_heap_realloc(neve_heap *heap, neve_domain domain, void *block, size_t
         if (size <= old && size + old / 4 + NEVE_GRANULE > old)
             return block;
     } else if (size > NEVE_SMALL_MAX) {
-        return nv_large_realloc(heap, domain, block, size);
+        void *grown = nv_large_realloc(heap, domain, block, size);
+        for (unsigned attempt = 1; grown == NULL && nv_out_of_memory(heap, size, attempt);
+             attempt++)
+            grown = nv_large_realloc(heap, domain, block, size);
+        return grown;
     }
     void *moved = neve_heap_alloc(heap, domain, size);
     if (moved == NULL)

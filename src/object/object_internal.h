@@ -78,6 +78,11 @@ struct neve_runtime {
     nv_weakref_table weakrefs;
     nv_pointers roots;         /* neve_object ** */
     nv_pointers uncollectable; /* neve_object *, one reference held on each */
+    nv_pointers kept;          /* neve_object *: what the open scopes own, innermost last */
+    neve_handle *first_handle, *last_handle; /* the open ones, in the order of their making */
+    size_t handle_count;
+    neve_leak_fn on_leak;
+    void *on_leak_ctx;
     void *data;
 };
 
@@ -110,8 +115,10 @@ static inline void nv_user_code_end(neve_runtime *runtime, unsigned base)
  * a reference. */
 bool nv_object_finalize(neve_runtime *runtime, neve_object *object);
 
-/* False without memory; the array is then unchanged. */
+/* False without memory; the array is then unchanged. The second one asks the program
+ * for memory first, and is for functions that programs call. */
 bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item);
+bool nv_pointers_push_or_ask(neve_heap *heap, nv_pointers *pointers, void *item);
 
 /* ---- weakref.c ---- */
 
@@ -128,7 +135,14 @@ size_t nv_weakrefs_clear_batch(neve_runtime *runtime, void *const *objects, size
                                neve_weakref_pass pass, bool *ran_code);
 /* Whether `object` is a weak reference whose callback has still to be called. */
 bool nv_weakref_has_callback(const neve_object *object);
+/* The referent, borrowed, or NULL once it is dead. */
+neve_object *nv_weakref_referent(const neve_object *weakref);
 /* Forgets the referent: the callback will never be called. */
 void nv_weakref_detach(neve_runtime *runtime, neve_object *weakref);
+
+/* ---- handle.c ---- */
+
+/* Visits what the open handles and scopes own; false if `visit` ended it. */
+bool nv_handles_visit(const neve_runtime *runtime, neve_visit_fn visit, void *arg);
 
 #endif

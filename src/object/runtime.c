@@ -14,11 +14,20 @@
  * Called by programs, through neve/object.h, and by the collector, through the
  * host descriptor.
  */
+#include "neve/handle.h"
 #include "object_internal.h"
 
 /* Finalizers may leave new garbage behind them. Twice is common, more is a
  * program that makes garbage for ever. */
 #define FINAL_COLLECTIONS 8
+
+bool nv_pointers_push_or_ask(neve_heap *heap, nv_pointers *pointers, void *item)
+{
+    for (unsigned attempt = 1; !nv_pointers_push(heap, pointers, item); attempt++)
+        if (!nv_out_of_memory(heap, pointers->capacity * 2 * sizeof(void *), attempt))
+            return false;
+    return true;
+}
 
 bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item)
 {
@@ -26,8 +35,12 @@ bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item)
         size_t capacity = pointers->capacity == 0 ? 8 : pointers->capacity * 2;
         if (capacity > SIZE_MAX / sizeof(void *))
             return false;
+        /* The hook for want of memory could lengthen this very array. */
+        bool was_asking = heap->is_asking;
+        heap->is_asking = true;
         void **items =
             neve_heap_realloc(heap, NEVE_DOMAIN_RAW, pointers->items, capacity * sizeof(void *));
+        heap->is_asking = was_asking;
         if (items == NULL)
             return false;
         pointers->items = items;
@@ -107,6 +120,7 @@ static void host_visit_roots(void *ctx, neve_visit_fn visit, void *arg)
         if (visit(runtime->uncollectable.items[i], arg) != 0)
             return;
     }
+    (void)nv_handles_visit(runtime, visit, arg);
 }
 
 static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
@@ -200,34 +214,61 @@ static const neve_host native_host = {
 
 /* ---- life of a runtime ---- */
 
+static neve_status options_read(neve_runtime_options *into, const neve_runtime_options *given,
+                                char *message, size_t size)
+{
+    neve_status status =
+        nv_options_read(into, sizeof *into, given, "neve_runtime_options", message, size);
+    if (status == NEVE_OK)
+        status = neve_heap_options_check(into->heap, message, size);
+    if (status == NEVE_OK)
+        status = neve_collector_options_check(into->collect, message, size);
+    return status;
+}
+
+neve_status neve_runtime_options_check(const neve_runtime_options *options, char *message,
+                                       size_t message_size)
+{
+    neve_runtime_options read;
+    return options_read(&read, options, message, message_size);
+}
+
 neve_status neve_runtime_create(const neve_runtime_options *options, neve_runtime **runtime)
 {
-    neve_runtime_options given = {.struct_size = sizeof(given)};
+    neve_runtime_options given;
     *runtime = NULL;
-    if (options != NULL) {
-        if (options->struct_size < sizeof(options->struct_size) ||
-            options->struct_size > sizeof(given))
-            return NEVE_EINVAL;
-        /* A caller of an older build has fewer fields; what he lacks is NULL. */
-        memcpy(&given, options, options->struct_size);
-    }
-    neve_heap *heap;
-    neve_status status = neve_heap_create(given.heap, &heap);
+    neve_status status = options_read(&given, options, NULL, 0);
     if (status != NEVE_OK)
         return status;
+    neve_heap *heap;
+    status = neve_heap_create(given.heap, &heap);
+    if (status != NEVE_OK)
+        return status;
+    /* The program has no runtime yet in which to look for memory. */
+    heap->is_asking = true;
     neve_runtime *made = neve_heap_calloc(heap, NEVE_DOMAIN_RAW, 1, sizeof(*made));
     if (made == NULL) {
         neve_heap_destroy(heap);
         return NEVE_ENOMEM;
     }
     made->heap = heap;
+    made->on_leak = given.on_leak;
+    made->on_leak_ctx = given.on_leak_ctx;
     status = neve_collector_create(heap, &native_host, made, given.collect, &made->collector);
     if (status != NEVE_OK) {
         neve_heap_destroy(heap);
         return status;
     }
+    heap->is_asking = false;
     *runtime = made;
     return NEVE_OK;
+}
+
+static int report_leak(void *ctx, const neve_handle_info *info)
+{
+    const neve_runtime *runtime = ctx;
+    runtime->on_leak(runtime->on_leak_ctx, info);
+    return 0;
 }
 
 void neve_runtime_destroy(neve_runtime *runtime)
@@ -235,6 +276,9 @@ void neve_runtime_destroy(neve_runtime *runtime)
     if (runtime == NULL)
         return;
     NV_ASSERT(runtime->depth == 0 && !neve_collector_is_collecting(runtime->collector));
+    NV_ASSERT(runtime->kept.count == 0 && "a runtime was destroyed with an open scope");
+    if (runtime->on_leak != NULL)
+        (void)neve_handle_walk(runtime, report_leak, runtime);
     neve_collection result = {.collected = 0};
     for (int i = 0; i < FINAL_COLLECTIONS; i++) {
         if (neve_collect(runtime->collector, NEVE_GENERATIONS - 1, &result) != NEVE_OK ||
@@ -284,7 +328,7 @@ void *neve_runtime_data(neve_runtime *runtime)
 
 neve_status neve_root_add(neve_runtime *runtime, neve_object **slot)
 {
-    return nv_pointers_push(runtime->heap, &runtime->roots, slot) ? NEVE_OK : NEVE_ENOMEM;
+    return nv_pointers_push_or_ask(runtime->heap, &runtime->roots, slot) ? NEVE_OK : NEVE_ENOMEM;
 }
 
 void neve_root_remove(neve_runtime *runtime, neve_object **slot)

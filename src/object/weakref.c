@@ -56,8 +56,12 @@ static bool table_resize(neve_runtime *runtime, size_t capacity)
 {
     nv_weakref_table *table = &runtime->weakrefs;
     nv_weakref_table resized = {.capacity = capacity, .count = table->count};
+    /* The hook for want of memory could change this very table. */
+    bool was_asking = runtime->heap->is_asking;
+    runtime->heap->is_asking = true;
     resized.entries =
         neve_heap_calloc(runtime->heap, NEVE_DOMAIN_RAW, capacity, sizeof(*resized.entries));
+    runtime->heap->is_asking = was_asking;
     if (resized.entries == NULL)
         return false;
     for (size_t i = 0; i < table->capacity; i++) {
@@ -72,10 +76,14 @@ static bool table_resize(neve_runtime *runtime, size_t capacity)
 /* Room for one more entry. */
 static bool table_reserve(neve_runtime *runtime)
 {
-    nv_weakref_table *table = &runtime->weakrefs;
-    if (table->count + 1 <= table->capacity / 4 * 3)
-        return true;
-    return table_resize(runtime, table->capacity == 0 ? TABLE_MIN : table->capacity * 2);
+    const nv_weakref_table *table = &runtime->weakrefs;
+    for (unsigned attempt = 1; table->count + 1 > table->capacity / 4 * 3; attempt++) {
+        size_t capacity = table->capacity == 0 ? TABLE_MIN : table->capacity * 2;
+        if (!table_resize(runtime, capacity) &&
+            !nv_out_of_memory(runtime->heap, capacity * sizeof *table->entries, attempt))
+            return false;
+    }
+    return true;
 }
 
 static void table_remove(neve_runtime *runtime, nv_weakref_entry *entry)
@@ -256,12 +264,16 @@ const neve_type nv_weakref_type = {
 neve_object *neve_weakref_new(neve_runtime *runtime, neve_object *referent,
                               neve_weakref_fn callback, neve_object *arg)
 {
-    bool is_dead = nv_object_is_dead(referent);
-    if (!is_dead && !table_reserve(runtime))
-        return NULL;
     nv_weakref *weakref = (nv_weakref *)neve_object_new(runtime, &nv_weakref_type);
     if (weakref == NULL)
         return NULL;
+    /* After the object is made: whatever asks the program for memory may have it make
+     * weak references of its own, in the room that was reserved. */
+    bool is_dead = nv_object_is_dead(referent);
+    if (!is_dead && !table_reserve(runtime)) {
+        neve_release(runtime, &weakref->base);
+        return NULL;
+    }
     weakref->callback = callback;
     weakref->arg = arg == NULL ? NULL : neve_retain(arg);
     if (is_dead) /* made by the `clear` or `dealloc` of its referent: born dead */
@@ -281,16 +293,20 @@ neve_object *neve_weakref_new(neve_runtime *runtime, neve_object *referent,
     return &weakref->base;
 }
 
+neve_object *nv_weakref_referent(const neve_object *weakref)
+{
+    NV_ASSERT(weakref->type == &nv_weakref_type);
+    neve_object *referent = ((const nv_weakref *)weakref)->referent;
+    /* A queued object has not been finalized yet and may come back; until then
+     * nobody can have it. */
+    return referent == NULL || nv_object_is_dead(referent) ? NULL : referent;
+}
+
 neve_object *neve_weakref_get(neve_runtime *runtime, neve_object *weakref)
 {
     (void)runtime;
-    NV_ASSERT(weakref->type == &nv_weakref_type);
-    neve_object *referent = ((nv_weakref *)weakref)->referent;
-    /* A queued object has not been finalized yet and may come back; until then
-     * nobody can have it. */
-    if (referent == NULL || nv_object_is_dead(referent))
-        return NULL;
-    return neve_retain(referent);
+    neve_object *referent = nv_weakref_referent(weakref);
+    return referent == NULL ? NULL : neve_retain(referent);
 }
 
 bool neve_is_weakref(const neve_runtime *runtime, const neve_object *object)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listeners of the collector's events: a histogram of pauses, and a chain.
+ * A listener of the collector's events: a histogram of pauses.
  *
  * Buckets: values below 8 ns have one each; from there on, each power of two
  * is cut into 8 equal parts, so that a bucket's bounds differ by at most one
@@ -79,39 +79,4 @@ static void histogram_end(void *ctx, const neve_collection *collection)
 neve_listener neve_histogram_listener(neve_histogram *histogram)
 {
     return (neve_listener){.end = histogram_end, .ctx = histogram};
-}
-
-/* ---- the chain ---- */
-
-static void chain_begin(void *ctx, const neve_collection *collection)
-{
-    const neve_listener_chain *chain = ctx;
-    if (chain->first.begin != NULL)
-        chain->first.begin(chain->first.ctx, collection);
-    if (chain->second.begin != NULL)
-        chain->second.begin(chain->second.ctx, collection);
-}
-
-static void chain_end(void *ctx, const neve_collection *collection)
-{
-    const neve_listener_chain *chain = ctx;
-    if (chain->first.end != NULL)
-        chain->first.end(chain->first.ctx, collection);
-    if (chain->second.end != NULL)
-        chain->second.end(chain->second.ctx, collection);
-}
-
-static void chain_failed(void *ctx, const neve_collection *collection, neve_status status)
-{
-    const neve_listener_chain *chain = ctx;
-    if (chain->first.failed != NULL)
-        chain->first.failed(chain->first.ctx, collection, status);
-    if (chain->second.failed != NULL)
-        chain->second.failed(chain->second.ctx, collection, status);
-}
-
-neve_listener neve_listener_chain_listener(neve_listener_chain *chain)
-{
-    return (neve_listener){
-        .begin = chain_begin, .end = chain_end, .failed = chain_failed, .ctx = chain};
 }

@@ -40,6 +40,15 @@ uint64_t nv_os_thread_ns(void);
  * system refuses. Given back by nv_os_unmap. */
 void *nv_os_map_shared(size_t bytes);
 
+/* ---- os_library.c ---- */
+
+/* The address of the function `symbol`: where the program's loaded libraries have it, or
+ * else in `library` (a file name for the dynamic loader), which is loaded for it without
+ * taking part in the resolution of anybody's symbols, and stays. NULL: the loader's reason is in
+ * `message` (may be NULL), always terminated. */
+void *nv_os_library_symbol(const char *library, const char *symbol, char *message,
+                           size_t message_size);
+
 /* ---- os_child.c ---- */
 
 /* The number of this process. */

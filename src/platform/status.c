@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Names and messages of the status codes, from their one table, and the
- * version, which the build hands in.
+ * version that the library was built as.
  */
 #include "neve/base.h"
-
-#ifndef NEVE_VERSION
-#define NEVE_VERSION "0.0.0+unversioned"
-#endif
 
 const char *neve_status_name(neve_status status)
 {

@@ -179,6 +179,59 @@ static void test_phases(void **unused)
     end_world(&w);
 }
 
+/* The phases of the next cycle in their order, each once for each time that it begins. */
+static size_t note_phases(world *w, nv_phase *phases, size_t room)
+{
+    size_t n = 0;
+    begin_cycle(w->runtime);
+    do {
+        if (n == 0 || phases[n - 1] != phase_of(w->runtime)) {
+            assert_true(n < room);
+            phases[n++] = phase_of(w->runtime);
+        }
+    } while (quantum(w->runtime));
+    return n;
+}
+
+static void drop_large_ring(neve_runtime *runtime)
+{
+    bag *first = new_bag(runtime, 1), *last = first;
+    for (unsigned i = 0; i < NV_FILTER_ABOVE; i++) {
+        bag *next = new_bag(runtime, 1);
+        bag_put(last, (neve_object *)next);
+        last = next;
+    }
+    bag_put(last, neve_retain((neve_object *)first));
+    (void)collect(runtime, 1); /* so that it dies old */
+    neve_release(runtime, (neve_object *)first);
+}
+
+/* A large group of garbage makes the next cycle filter before it groups; one that finds no such
+ * group among many suspects has the next one group first again. */
+static void test_order_of_filter(void **unused)
+{
+    (void)unused;
+    static const nv_phase groups_first[] = {
+        NV_CYCLE_WHITEN,   NV_CYCLE_MARK,   NV_CYCLE_NUMBER, NV_CYCLE_GROUP, NV_CYCLE_COUNT,
+        NV_CYCLE_SUBTRACT, NV_CYCLE_RESCUE, NV_CYCLE_NUMBER, NV_CYCLE_GROUP, NV_CYCLE_VERIFY};
+    static const nv_phase filters_first[] = {NV_CYCLE_WHITEN,   NV_CYCLE_MARK,   NV_CYCLE_COUNT,
+                                             NV_CYCLE_SUBTRACT, NV_CYCLE_RESCUE, NV_CYCLE_NUMBER,
+                                             NV_CYCLE_GROUP,    NV_CYCLE_VERIFY};
+    static world w;
+    make_world(&w);
+    drop_large_ring(w.runtime);
+    nv_phase phases[32];
+    assert_in_range(note_phases(&w, phases, 32), 13, 32);
+    assert_memory_equal(phases, groups_first, sizeof groups_first);
+    assert_in_range(note_phases(&w, phases, 32), 11, 32);
+    assert_memory_equal(phases, filters_first, sizeof filters_first);
+    check_garbage_gone(&w);
+    /* No large garbage that time: the next one groups what is hidden. */
+    assert_in_range(note_phases(&w, phases, 32), 13, 32);
+    assert_memory_equal(phases, groups_first, sizeof groups_first);
+    end_world(&w);
+}
+
 /* ---- one thing at each phase ---- */
 
 typedef void (*action)(world *w, int stop);
@@ -186,11 +239,13 @@ typedef void (*action)(world *w, int stop);
 static void at_each_stop(action act)
 {
     static world w;
-    for (int stop = NV_CYCLE_WHITEN; stop < STOPS; stop++) {
-        make_world(&w);
-        go_to(w.runtime, stop);
-        act(&w, stop);
-    }
+    for (int filters_first = 0; filters_first < 2; filters_first++)
+        for (int stop = NV_CYCLE_WHITEN; stop < STOPS; stop++) {
+            make_world(&w);
+            neve_runtime_collector(w.runtime)->cycle.filters_first = filters_first != 0;
+            go_to(w.runtime, stop);
+            act(&w, stop);
+        }
 }
 
 static void then_destroy(world *w, int stop)
@@ -837,6 +892,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_phases),
+        cmocka_unit_test(test_order_of_filter),
         cmocka_unit_test(test_destroy),
         cmocka_unit_test(test_full_collection),
         cmocka_unit_test(test_freeze),

@@ -280,6 +280,29 @@ static void what_is_needed_again_at_once_stays(void **state)
     free(blocks);
 }
 
+/* Of two arenas the one with fewer free pools has none with memory: the other serves. */
+static void memory_that_lies_idle_is_used_before_fresh_memory(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 16384 / NEVE_SMALL_MAX, POOLS = 100, IDLE = 60, AGAIN = 20 };
+    static unsigned char *blocks[POOLS * BLOCKS];
+    neve_heap *heap = heap_create_default();
+    for (size_t i = 0; i < POOLS * BLOCKS; i++)
+        assert_non_null(blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_RAW, NEVE_SMALL_MAX));
+    assert_int_equal(heap_stats(heap).arenas, 2);
+    /* 63 pools are in the first arena, and of the second 26 were never touched. */
+    for (size_t i = 0; i < IDLE * BLOCKS; i++)
+        neve_heap_free(heap, blocks[i]);
+    assert_int_equal(heap_stats(heap).pools_cached, IDLE);
+    assert_heap_sound(heap);
+
+    for (size_t i = 0; i < AGAIN * BLOCKS; i++)
+        assert_non_null(blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_LEAF, NEVE_SMALL_MAX));
+    assert_int_equal(heap_stats(heap).pools_cached, IDLE - AGAIN);
+    assert_heap_sound(heap);
+    neve_heap_destroy(heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +314,7 @@ int main(void)
         cmocka_unit_test(survivors_keep_their_pools_only),
         cmocka_unit_test(retained_memory_is_what_was_asked_for),
         cmocka_unit_test(steady_churn_gives_nothing_back_in_vain),
+        cmocka_unit_test(memory_that_lies_idle_is_used_before_fresh_memory),
         cmocka_unit_test(side_tables_are_small),
     };
     return cmocka_run_group_tests_name("heap giving back", tests, NULL, NULL);

@@ -99,7 +99,7 @@ static void *counting_realloc(void *ctx, void *at, size_t size)
 
 static neve_heap *heap_create_counting(counting *c)
 {
-    neve_large_allocator large = {counting_malloc, counting_realloc, counting_free, c};
+    neve_large_allocator large = {counting_malloc, counting_realloc, counting_free, c, NULL};
     neve_heap_options options = {.struct_size = sizeof options};
     options.large = &large;
     memset(c, 0, sizeof *c);
@@ -261,7 +261,7 @@ static void incomplete_allocators_are_refused(void **state)
     for (int missing = 0; missing < 3; missing++) {
         counting c;
         memset(&c, 0, sizeof c);
-        neve_large_allocator large = {counting_malloc, counting_realloc, counting_free, &c};
+        neve_large_allocator large = {counting_malloc, counting_realloc, counting_free, &c, NULL};
         if (missing == 0)
             large.malloc = NULL;
         else if (missing == 1)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The histogram of pauses: its error bound over the whole range of values,
- * quantiles, and as a listener; the chain of listeners.
+ * quantiles, and as a listener; the other listeners.
  */
 #include "object/support.h"
 
@@ -173,12 +173,57 @@ static void test_chain(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+static void test_statistics(void **unused)
+{
+    (void)unused;
+    neve_statistics sum;
+    memset(&sum, 0xff, sizeof sum);
+    neve_statistics_reset(&sum);
+    neve_listener_chain chain = {.first = neve_null_listener(),
+                                 .second = neve_statistics_listener(&sum)};
+    neve_listener listener = neve_listener_chain_listener(&chain);
+    neve_runtime *runtime = new_runtime(NULL);
+    neve_collector_set_listener(neve_runtime_collector(runtime), &listener);
+    neve_collection one[3];
+    for (int i = 0; i < 3; i++) {
+        make_garbage_ring(runtime, &pair_type, 'a', 'b');
+        one[i] = collect(runtime, i == 0 ? 0 : 2);
+    }
+    assert_int_equal(sum.collections[0], 1);
+    assert_int_equal(sum.collections[1], 0);
+    assert_int_equal(sum.collections[2], 2);
+    assert_int_equal(sum.explicit_collections, 3);
+    assert_int_equal(sum.collected, 6);
+    assert_int_equal(sum.candidates, one[0].candidates + one[1].candidates + one[2].candidates);
+    uint64_t whole = 0, longest = 0;
+    for (int i = 0; i < 3; i++) {
+        whole += one[i].duration_ns;
+        longest = one[i].duration_ns > longest ? one[i].duration_ns : longest;
+    }
+    assert_int_equal(sum.duration_ns, whole);
+    assert_int_equal(sum.longest.duration_ns, longest);
+    assert_true(sum.nominate_ns + sum.verify_ns <= whole);
+    assert_int_equal(sum.failed, 0);
+    listener.failed(listener.ctx, &one[0], NEVE_ENOMEM);
+    assert_int_equal(sum.failed, 1);
+    assert_int_equal(sum.collected, 6);
+    neve_statistics_reset(&sum);
+    assert_int_equal(sum.longest.duration_ns, 0);
+
+    neve_listener nobody = neve_null_listener();
+    neve_collector_set_listener(neve_runtime_collector(runtime), &nobody);
+    collect(runtime, 2);
+    assert_int_equal(sum.collections[2], 0);
+    neve_runtime_destroy(runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty),       cmocka_unit_test(test_error_bound),
         cmocka_unit_test(test_monotonic),   cmocka_unit_test(test_quantiles),
         cmocka_unit_test(test_as_listener), cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

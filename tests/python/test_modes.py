@@ -565,8 +565,11 @@ def test_bytes_are_bounded(runner):
         for kind in ("bytes", "bytearray", "list"):
             # What dies young waits for 8 megabytes more; what dies old for a cycle. (One ring is
             # alive, and gets old, where the collection begins at the call that makes its payload.)
-            young, old = outstanding(kind, 200, 0), outstanding(kind, 300, 20)
-            assert young <= 8 + 32 + 16 and old <= 32 + 16 + 16 + 2 * 20, (kind, young, old)
+            # A slice ends by the clock: on a loaded machine a cycle is late by a few of them, which
+            # grow with each quarter of its goal (4 megabytes) that it is behind.
+            young, old, late = outstanding(kind, 200, 0), outstanding(kind, 300, 20), 4 * 4
+            assert young <= 8 + 32 + 16 + late, (kind, young)
+            assert old <= 32 + 16 + 16 + 2 * 20 + late, (kind, old)
         assert neve.stats()["collector"]["cycle"]["cycles"] > 0
         gc.disable()
         assert outstanding("bytes", 200, 0) == 200

@@ -27,6 +27,8 @@ SOUND = {
     "tests/heap/test_pool.c": '#include "heap/pool.h"\n',
     "examples/vm/vm.h": "#include <neve.h>\n",
     "examples/vm/main.c": '#include "vm.h"\n',
+    "bench/models/model.h": "#include <neve.h>\n",
+    "cli/bench.c": '#include "bench/models/model.h"\n',
 }
 
 BROKEN = [
@@ -47,6 +49,9 @@ BROKEN = [
     ("python/src/module.c", "#if PY_VERSION_HEX\n#endif\n", ":1:", "uses PY_VERSION_HEX"),
     ("examples/vm/main.c", '#include "heap/pool.h"\n', ":1:", "examples/ sees include/ only"),
     ("examples/vm/main.c", "#include <Python.h>\n", ":1:", "only python/ knows CPython"),
+    ("cli/bench.c", '#include "src/heap/pool.h"\n', ":1:", "cli/ sees include/ only"),
+    ("bench/models/model.h", '#include "cli/bench.c"\n', ":1:", "bench/models/ sees include/"),
+    ("examples/vm/main.c", '#include "bench/models/model.h"\n', ":1:", "examples/ sees include/"),
     ("tests/python/helper.c", '#include "heap/pool.h"\n', ":1:", "tests/python/ sees include/"),
 ]
 

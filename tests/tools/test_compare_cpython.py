@@ -182,6 +182,14 @@ def test_expected_differences_are_taken_out_and_named():
     rest, known, used = tool.split_expected(items, [entry, other])
     assert rest == items[1:] and known[0]["reason"] == "the reason" and used == {entry}
 
+    # Of a whole file its environment alone can be expected, never a crash.
+    changed = tool.Expected("test.test_x." + tool.ENV_CHANGED, "*", "*", "the reason")
+    whole = {"test": tool.FILE, "file": "test_x"}
+    env, crash = dict(whole, neve="env changed"), dict(whole, neve="crashed")
+    rest, known, _ = tool.split_expected([env, crash, dict(env, file="test_y")], [changed, entry])
+    assert known == [dict(env, reason="the reason")] and rest == [crash, dict(env, file="test_y")]
+    assert tool.expected_of("neve", "3.11", ["test_x"], [changed]) == [changed]
+
     def applying(configuration, minor, names):
         return tool.expected_of(configuration, minor, names, [entry, other])
 
