@@ -37,6 +37,7 @@ _MAX_PAUSE_US = 60 * 1000 * 1000
 _DEFAULT_TIMER_MS = 0
 _MAX_TIMER_MS = 24 * 60 * 60 * 1000
 
+_mode_is_chosen = False  # by the caller of install() or NEVE_MODE: prefork() leaves it as it is
 _settings = None  # what Neve was last installed with: mode, pause_us, timer_ms, stress
 
 
@@ -175,7 +176,7 @@ def install(mode=None, pause_us=None, timer_ms=None):
     settings, the interpreter is not as expected), ``MemoryError``.  Nothing has changed then.  If
     the timer alone cannot be had, one line on standard error says so.
     """
-    global _settings
+    global _mode_is_chosen, _settings
     settings = _chosen_settings(mode, pause_us, timer_ms)
     if _neve.is_installed():
         if settings == _settings:
@@ -183,6 +184,7 @@ def install(mode=None, pause_us=None, timer_ms=None):
         raise RuntimeError("Neve is installed already, with other settings (mode %s, pause_us %d, "
                            "timer_ms %d): call neve.uninstall() first" % _settings[:3])
     _neve.install(*settings)
+    _mode_is_chosen = bool(mode or _os.environ.get("NEVE_MODE"))
     _settings = settings
 
 
@@ -335,7 +337,8 @@ def refreeze():
 
 def prefork(finalize_at_exit=()):
     """Get this process ready for forking workers, right before it does: collect, freeze the heap,
-    make it immortal (CPython 3.12 and later), and pace the collector for what the workers will add.
+    make it immortal (CPython 3.12 and later), and set the collector for what the workers will add:
+    if nobody has chosen a mode, it goes on in the incremental one.
 
     Call it as often as you like, before each fork for example: the work is done the first time,
     and again once the heap has grown by a quarter.  Everything that :func:`freeze` says of

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 
+import neve
 from neve import _neve, _stock
 
 #: Who forks, by the value of NEVE_PREFORK: module and name of the function that calls os.fork().
@@ -103,7 +104,9 @@ def prefork():
     # that stayed would be frozen for good. What the parent allocates later fills the holes.
     gc.collect()
     report = freeze(True)
-    _neve.prefork_settle()
+    # A worker's full collections would stop it for as long as it has kept much; and workers that
+    # were forked together have theirs together.
+    _neve.prefork_settle(not neve._mode_is_chosen, neve._settings[2])
     State.runs += 1
     State.heap_bytes = heap_bytes()
     report = dict(report, is_new=True)

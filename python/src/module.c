@@ -222,7 +222,7 @@ static PyMethodDef methods[] = {
     {"cow_look", nvpy_cow_look, METH_VARARGS, "cow_look(pid, against, has_pages) -> str"},
     {"cow_reference", nvpy_cow_reference, METH_VARARGS, "cow_reference(keeps) -> int"},
     {"prefork_watch", nvpy_prefork_watch, METH_O, "prefork_watch(function)"},
-    {"prefork_settle", nvpy_prefork_settle, METH_NOARGS, "prefork_settle()"},
+    {"prefork_settle", nvpy_prefork_settle, METH_VARARGS, "prefork_settle(slices, timer_ms)"},
     {"run_file", nvpy_run_file, METH_VARARGS, "run_file(path) -> int"},
     {"run_string", nvpy_run_string, METH_VARARGS, "run_string(code) -> int"},
     {"run_module", nvpy_run_module, METH_VARARGS, "run_module(name, alter_argv) -> int"},

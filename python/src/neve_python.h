@@ -176,7 +176,8 @@ void nvpy_immortal_finalize(void);
 /* ---- prefork.c; methods ---- */
 
 PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function);
-PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused);
+/* (slices: whether the old generation is to be collected in slices from now on; timer_ms) */
+PyObject *nvpy_prefork_settle(PyObject *self, PyObject *args);
 
 /* ---- cow.c ---- */
 

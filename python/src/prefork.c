@@ -69,16 +69,23 @@ PyObject *nvpy_prefork_watch(PyObject *self, PyObject *function)
  * counting none would have it collect for every few objects that it keeps. */
 #define LONG_LIVED_MAX 100000
 
-PyObject *nvpy_prefork_settle(PyObject *self, PyObject *unused)
+PyObject *nvpy_prefork_settle(PyObject *self, PyObject *args)
 {
     (void)self;
-    (void)unused;
+    int slices;
+    unsigned timer_ms;
+    if (!PyArg_ParseTuple(args, "pI", &slices, &timer_ms))
+        return NULL;
     if (!nvpy_is_ours()) {
         PyErr_SetString(PyExc_RuntimeError, "neve is not installed in this interpreter");
         return NULL;
     }
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
-    if (neve_collector_mode(nvpy.collector) != NEVE_MODE_INCREMENTAL) {
+    if (slices && neve_collector_mode(nvpy.collector) == NEVE_MODE_GENERATIONAL) {
+        nvpy_takeover_set_mode(NEVE_MODE_INCREMENTAL);
+        nvpy_timer_start(timer_ms);
+    }
+    if (neve_collector_mode(nvpy.collector) == NEVE_MODE_GENERATIONAL) {
         if (gc->long_lived_total > LONG_LIVED_MAX)
             gc->long_lived_total = LONG_LIVED_MAX;
         gc->long_lived_pending = 0;

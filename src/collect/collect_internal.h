@@ -300,11 +300,15 @@ struct neve_collector {
     nv_chunk *grey_first, *grey_last; /* chunks with grey bits, a queue */
     nv_chunk *grey_chunk;             /* the one that is being swept, up to grey_word */
     unsigned grey_word;
-    size_t mark_edges; /* charged by the marking since its last step */
-    void *mark_object; /* traversed in part */
+    bool has_frozen;        /* there were permanent objects when the marking began */
+    bool reads_frozen;      /* permanent objects are still to be read, */
+    uintptr_t frozen_chunk; /* from this chunk on (0: from the first), */
+    unsigned frozen_word;   /* and in it from here on */
+    size_t mark_edges;      /* charged by the marking since its last step */
+    void *mark_object;      /* traversed in part */
     size_t mark_cursor;
     size_t marked;
-    size_t old, frozen; /* objects that were white when the marking began */
+    size_t old, frozen; /* objects when the marking began, white the former */
 
     neve_collection current;
     neve_generation_stats stats[NEVE_GENERATIONS];
@@ -348,8 +352,8 @@ extern const nv_nominator nv_nominate_full;       /* all, less what a marking re
 
 /* ---- mark.c ---- */
 
-/* Colours everything old and permanent white; then the host's roots grey. In
- * slices: prepare, then every chunk. */
+/* Colours everything old white; then what the host's roots and permanent objects refer to
+ * becomes grey. In slices: prepare, then every chunk. */
 void nv_mark_begin(neve_collector *c);
 void nv_mark_prepare(neve_collector *c, bool is_sliced);
 void nv_mark_whiten(neve_collector *c, nv_chunk *chunk);

@@ -2,7 +2,7 @@
 /*
  * Marking from the host's known roots, over the mark tables.
  *
- * At the beginning every old and permanent object is white. An edge to a white
+ * At the beginning every old object is white. An edge to a white
  * object makes it grey. An edge costs one look at the table, by address; the
  * referent itself is not touched unless it is a white object, so strings,
  * numbers and already marked objects cost no cache miss of their own.
@@ -15,6 +15,10 @@
  * better than the order of references; and the grey set needs no memory that
  * could run out, but for the short list of large objects (cf. mark stack
  * overflow in Boehm's collector).
+ *
+ * Permanent objects are alive whatever refers to them. They need no colours: once
+ * nothing else is grey, all of them are traversed, in the order of addresses. So the
+ * child of a fork that inherited a large frozen heap has no table for it.
  *
  * The marking need not be complete: what it fails to reach for want of a root
  * is verified, at a cost in time only.
@@ -33,16 +37,22 @@ static void unmark(nv_chunk *chunk, unsigned first)
 /* White bits of one pool's granules, or as many of a chunk that is no arena. */
 static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first)
 {
-    uint64_t any = 0;
-    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++)
-        any |= chunk->state[w].hi;
-    if (any == 0) {
-        unmark(chunk, first);
-        return;
+    uint64_t any_old = 0, any_frozen = 0;
+    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
+        nv_state_word state = chunk->state[w];
+        any_old |= state.hi & ~state.lo;
+        any_frozen |= state.hi & state.lo;
     }
-    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++)
-        chunk->marks[w] = (nv_mark_word){.white = chunk->state[w].hi};
-    if (c->mark_is_sliced)
+    c->has_frozen |= any_frozen != 0;
+    if (any_old == 0) {
+        unmark(chunk, first);
+    } else {
+        for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
+            nv_state_word state = chunk->state[w];
+            chunk->marks[w] = (nv_mark_word){.white = state.hi & ~state.lo};
+        }
+    }
+    if (c->mark_is_sliced || (any_old | any_frozen) == 0)
         return; /* nobody wants to know how many there are */
     size_t old = 0, frozen = 0;
     for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
@@ -57,18 +67,24 @@ static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first)
     c->frozen += frozen;
 }
 
+/* Whether the state bits of one pool's granules are those of objects. In pools of raw
+ * buffers they mean something else (heap/fork.c). */
+static bool has_objects(const nv_chunk *chunk, unsigned p)
+{
+    const nv_pool *pool = nv_pool_at(chunk->base, p);
+    return !chunk->is_arena ||
+           (p != 0 && pool->domain != NEVE_DOMAIN_RAW && (pool->tag & NV_POOL_HAS_STATE) != 0);
+}
+
 void nv_mark_whiten(neve_collector *c, nv_chunk *chunk)
 {
     if (chunk->is_grey)
         chunk->is_grey = false;
     for (unsigned p = 0; p < NV_POOLS; p++) {
-        const nv_pool *pool = nv_pool_at(chunk->base, p);
-        /* In pools of raw buffers the bits mean something else (heap/fork.c). */
-        if (chunk->is_arena &&
-            (p == 0 || pool->domain == NEVE_DOMAIN_RAW || (pool->tag & NV_POOL_HAS_STATE) == 0))
-            unmark(chunk, p * (unsigned)NV_POOL_BITS_WORDS);
-        else
+        if (has_objects(chunk, p))
             whiten(c, chunk, p * (unsigned)NV_POOL_BITS_WORDS);
+        else
+            unmark(chunk, p * (unsigned)NV_POOL_BITS_WORDS);
     }
 }
 
@@ -221,6 +237,9 @@ void nv_mark_prepare(neve_collector *c, bool is_sliced)
     c->mark_depth = c->mark_stale = 0;
     c->mark_room = NV_MARK_STACK;
     c->grey_first = c->grey_last = c->grey_chunk = NULL;
+    c->has_frozen = c->reads_frozen = false;
+    c->frozen_chunk = 0;
+    c->frozen_word = 0;
     c->deferred.count = c->untrackable.count = 0;
 }
 
@@ -237,6 +256,9 @@ void nv_mark_begin(neve_collector *c)
 
 void nv_mark_roots(neve_collector *c)
 {
+    /* The first time: what the mutator hangs on permanent objects after they have been
+     * read is left to the verification. */
+    c->reads_frozen = c->frozen_chunk == 0 && c->has_frozen;
     if (c->host->visit_roots != NULL)
         c->host->visit_roots(c->ctx, neve_mark_visit, &c->marker);
 }
@@ -308,6 +330,42 @@ static size_t take_grey(neve_collector *c, void *batch[BATCH])
     return n;
 }
 
+/* Takes up to BATCH permanent objects of one pool, which are tracked: others may be on
+ * an interpreter's own free lists (invariant 5). */
+static size_t take_frozen(neve_collector *c, void *batch[BATCH])
+{
+    nv_chunk *chunk = nv_chunk_next(c->heap, c->frozen_chunk);
+    if (chunk == NULL) {
+        c->reads_frozen = false;
+        return 0;
+    }
+    if (chunk->base != c->frozen_chunk) { /* the one that was begun is gone, or none was */
+        c->frozen_chunk = chunk->base;
+        c->frozen_word = 0;
+    }
+    c->mark_edges++; /* also where there is nothing to take */
+    c->marker.may_be_stale = false;
+    unsigned w = c->frozen_word, n = 0;
+    unsigned p = w / (unsigned)NV_POOL_BITS_WORDS, end = (p + 1) * (unsigned)NV_POOL_BITS_WORDS;
+    if (!has_objects(chunk, p))
+        w = end;
+    for (; w < end && n + 64 <= BATCH; w++) {
+        uint64_t bits = chunk->state[w].hi & chunk->state[w].lo;
+        for (; bits != 0; bits &= bits - 1) {
+            unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
+            void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
+            if (nv_is_tracked(c, object))
+                batch[n++] = object;
+        }
+    }
+    c->frozen_word = w;
+    if (w == NV_CHUNK_WORDS) {
+        c->frozen_chunk = chunk->base + NV_CHUNK_BYTES;
+        c->frozen_word = 0;
+    }
+    return n;
+}
+
 static void mark_batch(neve_collector *c, void *const *batch, size_t n)
 {
     c->mark_edges += n;
@@ -360,8 +418,11 @@ bool nv_mark_step(neve_collector *c, size_t budget)
             continue;
         bool has_stack = c->mark_depth > 0;
         size_t n = has_stack ? take_stack(c, batch) : take_grey(c, batch);
-        if (n == 0 && !has_stack)
-            return true;
+        if (n == 0 && !has_stack) {
+            if (!c->reads_frozen)
+                return true;
+            n = take_frozen(c, batch);
+        }
         mark_batch(c, batch, n);
     }
     return false;

@@ -3,7 +3,7 @@
  * The permanent generation: frozen objects are never candidates, keep alive
  * what they refer to, die by their counts as ever, and come back as old ones.
  */
-#include "object/support.h"
+#include "cycle_steps.h"
 
 static neve_collector *collector_of(neve_runtime *runtime)
 {
@@ -162,6 +162,52 @@ static void test_marking_reads_through_frozen(void **unused)
     }
 }
 
+/* Frozen objects are alive though no root leads to them: what hangs on them is marked. In one
+ * go and in slices; also on a frozen object in a chunk of its own (it is large). */
+static void test_marking_reads_unreached_frozen(void **unused)
+{
+    (void)unused;
+    enum { FROZEN = 100, EACH = 10 };
+    static const neve_mode modes[] = {NEVE_MODE_GENERATIONAL, NEVE_MODE_INCREMENTAL};
+    for (size_t m = 0; m < 2; m++) {
+        neve_runtime *runtime = new_runtime(NULL);
+        neve_collector *c = collector_of(runtime);
+        assert_int_equal(neve_collector_set_mode(c, modes[m]), NEVE_OK);
+        pair *held[FROZEN];
+        for (int i = 0; i < FROZEN; i++)
+            held[i] = new_pair(runtime, &pair_type, '\0');
+        bag *large = new_bag(runtime, 1000);
+        assert_int_equal(neve_collector_freeze(c), NEVE_OK);
+        for (int i = 0; i < FROZEN * EACH; i++) {
+            pair *q = new_pair(runtime, &pair_type, '\0');
+            pair *p = held[i % FROZEN];
+            q->a = p->b;
+            p->b = &q->base;
+        }
+        bag_put(large, &new_pair(runtime, &pair_type, '\0')->base);
+        make_garbage_ring(runtime, &pair_type, '\0', '\0');
+        if (m == 0) {
+            neve_collection result = collect(runtime, 2);
+            assert_int_equal(result.candidates, 2);
+            assert_int_equal(result.collected, 2);
+        } else {
+            neve_collector_stats stats;
+            while (neve_step(c, 0, NULL))
+                continue;
+            neve_collector_get_stats(c, &stats);
+            assert_int_equal(stats.cycle.cycles, 1);
+            assert_int_equal(stats.cycle.suspects, 0); /* the ring died young */
+            assert_int_equal(neve_collector_generation_of(c, held[0]->b), 2);
+        }
+        check_runtime(runtime);
+        for (int i = 0; i < FROZEN; i++)
+            neve_release(runtime, &held[i]->base);
+        neve_release(runtime, &large->var.base);
+        assert_int_equal(live_objects(runtime), 0);
+        neve_runtime_destroy(runtime);
+    }
+}
+
 /* Weak references to frozen objects, and frozen weak references. */
 static int called;
 
@@ -203,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_frozen_keep_alive),
         cmocka_unit_test(test_freeze_twice),
         cmocka_unit_test(test_marking_reads_through_frozen),
+        cmocka_unit_test(test_marking_reads_unreached_frozen),
         cmocka_unit_test(test_frozen_and_weak_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,7 +81,39 @@ def test_full_collections_of_a_child(runner):
             return [after_few, full_collections() - start]
         few, many = in_child(work=work)
         assert few == 0 and many >= 1, (few, many)
-    """))
+    """), env={"NEVE_MODE": "generational"})
+
+
+def test_mode_of_the_children(runner):
+    """The incremental one, unless somebody has chosen: full collections would stop all workers that
+    were forked together, together."""
+    code = FIGURES + harness.dedented("""
+        class Ring: pass
+        neve.prefork(); neve.prefork()
+        def work():
+            def cycles(): return neve.stats()["collector"]["cycle"]["cycles"]
+            kept, seen, before = [], __import__("weakref").WeakSet(), cycles()
+            while len(kept) < 3000000 and not (cycles() > before and not seen):
+                kept += [[n] for n in range(2000)]
+                if len(kept) == 100000:
+                    ring = Ring(); ring.me = ring; seen.add(ring)
+                    gc.collect(); del ring      # it is old
+            return [len(kept) < 3000000, neve.stats()["mode"], neve.stats()["collector"]["timer"]["is_running"]]
+        print(*in_child(work=work), neve.stats()["mode"])
+        neve.install(MODE) if MODE else neve.install()      # the same settings as before
+        neve.uninstall(); neve.install()
+        gc.collect()
+        print(neve.stats()["mode"])
+    """)
+    result = runner.neve_code("MODE = None\n" + code, env={"NEVE_MODE": None})
+    assert result.out.splitlines() == ["True incremental False incremental", "generational"]
+    for options in ({"env": {"NEVE_MODE": "generational"}},
+                    {"env": {"NEVE_MODE": None}, "neve_options": ["--mode", "generational"]}):
+        mode = None if options["env"]["NEVE_MODE"] else "generational"
+        code_of_mode = f"MODE = {mode!r}\n" + code.replace("in_child(work=work)", "[]")
+        assert runner.neve_code(code_of_mode, **options).out == "generational\ngenerational\n"
+    timed = runner.neve_code("MODE = None\n" + code, env={"NEVE_MODE": None, "NEVE_TIMER_MS": "50"})
+    assert timed.out.splitlines()[0] == "True incremental True incremental"
 
 
 READER = """
