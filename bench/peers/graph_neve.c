@@ -122,7 +122,10 @@ static double peer_collected(void)
 
 static node *peer_roots(size_t count)
 {
-    return bench_map(count * sizeof(node));
+    neve_object **roots = bench_map(count * sizeof *roots);
+    for (size_t i = 0; i < count; i++)
+        check(neve_root_add(runtime, &roots[i]));
+    return (node *)roots;
 }
 
 /* A pair of neve_retain and neve_release on each of some objects in turn, against an increment

@@ -138,13 +138,17 @@ static void trees(int depth)
     node *roots = peer_roots(2);
     roots[0] = tree_new(depth + 1);
     nodes += tree_count(roots[0]);
-    tree_drop(roots[0]);
+    node stretched = roots[0];
+    roots[0] = NULL;
+    tree_drop(stretched);
     roots[0] = tree_new(depth);
     for (int d = 4; d <= depth; d += 2)
         for (size_t i = (size_t)1 << (depth - d + 4); i > 0; i--) {
             roots[1] = tree_new(d);
             nodes += tree_count(roots[1]);
-            tree_drop(roots[1]);
+            node root = roots[1];
+            roots[1] = NULL; /* roots are looked at in collections */
+            tree_drop(root);
             peer_safepoint();
         }
     nodes += tree_count(roots[0]);
