@@ -58,7 +58,7 @@ typedef struct model_machine {
 
 typedef struct model_collection {
     uint64_t kept;   /* objects that requests have kept by then */
-    double objects;  /* looked at */
+    double objects;  /* looked at; none where a young set is passed on unverified */
     double ns;       /* processor time */
     int generation;  /* the oldest that was collected at once */
     bool ends_cycle; /* of the incremental and the snapshot mode */
@@ -77,7 +77,8 @@ typedef struct model_loop {
 
 typedef struct model_figures {
     size_t runs;        /* collections of a generation, or all */
-    double objects, ns; /* medians */
+    size_t looked;      /* of a generation, those that looked at any object */
+    double objects, ns; /* medians of these */
     double longest_ns;  /* at once */
     double sum_ns;
 } model_figures;

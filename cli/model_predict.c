@@ -11,16 +11,23 @@
 
 #include <stdlib.h>
 
+#define MIB 1048576.0
+
 /* The rules of pacing, as docs/collector.md has them; a snapshot is taken from so many objects on. */
 #define ROOM_LEAST 8192.0
 #define ROOM_MOST 65536.0
 #define GOAL_MIN 4096.0
 #define SNAPSHOT_LEAST 100000.0
+/* Which young sets the generational mode verifies where nobody dies: so many in a row, then one of
+ * so many, and all once the heap has grown by more than a part, or by so many bytes. */
+#define VAIN_LEAST 8u
+#define PASS_PERIOD 4u
+#define PASS_GROWTH (1.0 / 16)
+#define PASS_GROWTH_LEAST (2 * MIB)
 /* Where a child marks, so much of the cycle is left to the program: measured (docs/collector.md). */
 #define LEFT_BY_CHILD 0.1
 /* A run holds each object in an array, and on a shelf. */
 #define HOLDER_BYTES (2.0 * sizeof(void *))
-#define MIB 1048576.0
 
 static double most(double a, double b)
 {
@@ -111,7 +118,20 @@ static double cost_ns(const model_service *service, const model_machine *machine
 typedef struct generations {
     double young, middle, old, total, pending; /* objects; the latter two of the 25% rule */
     uint32_t counts[NEVE_GENERATIONS];
+    unsigned verified, turn; /* young sets; those that might have been passed on since */
+    double unverified;       /* objects of the middle generation, and those verified in between */
 } generations;
+
+/* Whether the young set goes to the middle generation without a look at it. */
+static bool passes_on(const model_service *service, generations *g)
+{
+    double block = (double)model_block_bytes(service);
+    double held = (g->old + g->middle - g->unverified) * block;
+    if (g->verified < VAIN_LEAST ||
+        (g->unverified + g->young) * block > most(held * PASS_GROWTH, PASS_GROWTH_LEAST))
+        return false;
+    return ++g->turn % PASS_PERIOD != 0;
+}
 
 /* The next collection: one more than threshold 0 has been kept since the last. */
 static int next_generation(const model_service *service, generations *g)
@@ -182,6 +202,16 @@ static bool predict_generational(const model_service *service, const model_machi
         double near = g.young + g.middle;
         double objects = generation == 0 ? g.young : generation == 1 ? near : near + g.old;
         double ns = cost_ns(service, machine, generation, objects, near);
+        if (generation > 0) {
+            g.unverified = 0;
+        } else if (passes_on(service, &g)) {
+            g.unverified += g.young;
+            objects = 0;
+            ns = machine->verify.fixed_ns;
+        } else {
+            g.verified++;
+            g.unverified += g.unverified > 0 ? g.young : 0;
+        }
         promote(&g, generation);
         if (!model_timeline_add(timeline, (model_collection){.kept = (uint64_t)kept,
                                                              .generation = generation,
@@ -294,17 +324,22 @@ bool model_summarize(const model_timeline *timeline, int generation, model_figur
     double *times = values + timeline->count;
     if (values == NULL)
         return false;
+    size_t n = 0;
     for (size_t i = 0; i < timeline->count; i++) {
         const model_collection *c = &timeline->items[i];
         if (generation >= 0 && c->generation != generation)
             continue;
-        values[figures->runs] = c->objects;
-        times[figures->runs++] = c->ns;
+        figures->runs++;
         figures->sum_ns += c->ns;
         figures->longest_ns = most(figures->longest_ns, c->ns);
+        if (generation >= 0 && !(c->objects > 0))
+            continue;
+        values[n] = c->objects;
+        times[n++] = c->ns;
     }
-    figures->objects = nvcli_median(values, figures->runs);
-    figures->ns = nvcli_median(times, figures->runs);
+    figures->objects = nvcli_median(values, n);
+    figures->ns = nvcli_median(times, n);
+    figures->looked = n;
     free(values);
     return true;
 }

@@ -78,6 +78,7 @@ def test_the_collections_come_as_predicted(neve, words):
     for row in report["generations"]:
         predicted, measured = row["predicted"], row["measured"]
         assert predicted["collections"] == measured["collections"], report
+        assert predicted["looked"] == measured["looked"], report
         assert measured["objects"] == pytest.approx(predicted["objects"], rel=0.02), report
         assert (measured["median_ms"] > 0) == (measured["collections"] > 0)
     assert report["generations"][0]["measured"]["collections"] > 10
