@@ -92,7 +92,8 @@ FUZZ_RUNS = 20000
 FUZZ_SECONDS = 30
 
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
-            "--errors-for-leak-kinds=definite,possible", "--show-leak-kinds=definite,possible"]
+            "--errors-for-leak-kinds=definite,possible", "--show-leak-kinds=definite,possible",
+            f"--suppressions={ROOT / 'tests' / 'valgrind.supp'}"]
 
 RERUN_LIMIT = 3         # failed cases of one run of pytest that are run once more
 

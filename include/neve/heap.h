@@ -48,7 +48,8 @@ typedef struct neve_large_allocator {
     void (*free)(void *ctx, void *block);
     void *ctx;
     /* The bytes of a live block that may be used, at least those that were asked for;
-     * NULL: those that were asked for. Only neve_heap_usable_size and neve_heap_check ask. */
+     * NULL: those that were asked for. Only neve_heap_usable_size, neve_heap_realloc and
+     * neve_heap_check ask. */
     size_t (*usable_size)(void *ctx, const void *block);
 } neve_large_allocator;
 

@@ -97,7 +97,7 @@ NEVE_API void neve_mark_defer(neve_marker *marker, void *object);
 NEVE_API bool neve_mark_is_known(const neve_marker *marker, const void *object);
 /* `object` was marked, it refers to no object that is known, and it may be one
  * of those that need not be tracked: it is given to `untrack` at the end of the
- * collection. */
+ * collection, unless it is permanent. */
 NEVE_API void neve_mark_untrackable(neve_marker *marker, void *object);
 
 /* When `clear_weakrefs` is called. */

@@ -518,6 +518,8 @@ bool nv_young_passes(neve_collector *c);
 void nv_young_passed(neve_collector *c);
 /* A collection that did verify found so many dead. */
 void nv_young_verified(neve_collector *c, int generation, bool is_explicit, size_t dead);
+/* In the child of a fork. */
+void nv_young_after_fork(neve_collector *c);
 
 /* ---- options.c ---- */
 

@@ -440,4 +440,5 @@ void neve_collector_after_fork_child(neve_collector *c)
         return;
     nv_cycle_abandon(c);
     nv_pace_start(c); /* the host may count its bytes anew */
+    nv_young_after_fork(c);
 }

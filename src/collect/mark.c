@@ -211,7 +211,9 @@ bool neve_mark_is_known(const neve_marker *marker, const void *object)
 void neve_mark_untrackable(neve_marker *marker, void *object)
 {
     neve_collector *c = (neve_collector *)(void *)marker;
-    nv_vec_push(c->heap, &c->untrackable, object);
+    /* Permanent ones stay as they are: their pages may be shared with a forked parent. */
+    if (nv_state_get(c->heap, object) != NV_STATE_FROZEN)
+        nv_vec_push(c->heap, &c->untrackable, object);
 }
 
 static void whiten_chunk(nv_chunk *chunk, void *arg)

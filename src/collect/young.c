@@ -54,3 +54,10 @@ void nv_young_verified(neve_collector *c, int generation, bool is_explicit, size
     if (!young->has_passed)
         young->held = nv_pace_held(c);
 }
+
+void nv_young_after_fork(neve_collector *c)
+{
+    /* The heap counts pools anew: against what the parent held, all that the child makes
+     * would be no growth. So its sets are verified until there is a measure of its own. */
+    c->passing.held = 0;
+}

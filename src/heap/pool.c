@@ -165,15 +165,23 @@ static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class
     return block;
 }
 
-/* Out of line, so that the fast path, which callers inline, stays small. */
+/* Out of line, so that the fast path, which callers inline, stays small. Asks nobody for
+ * memory: that is for the caller, if at all. */
 static __attribute__((noinline)) void *alloc_otherwise(neve_heap *heap, neve_domain domain,
                                                        size_t size)
 {
     if (size > NEVE_SMALL_MAX)
         return nv_large_alloc(heap, domain, size);
-    if (size == 0)
-        return neve_heap_alloc(heap, domain, 1);
-    return alloc_slow(heap, domain, class_of(size));
+    unsigned size_class = class_of(size == 0 ? 1 : size);
+    nv_pool *pool = heap->current[domain][size_class];
+    void *block = pool->free;
+    if (block == NULL)
+        return alloc_slow(heap, domain, size_class);
+    /* For a size of 0, which the callers' fast paths leave out. */
+    pool->free = *(void **)block;
+    pool->used++;
+    mark_allocated(block);
+    return block;
 }
 
 static __attribute__((noinline)) void *alloc_or_ask(neve_heap *heap, neve_domain domain,

@@ -21,10 +21,15 @@
  * program that makes garbage for ever. */
 #define FINAL_COLLECTIONS 8
 
+static size_t grown_capacity(const nv_pointers *pointers)
+{
+    return pointers->capacity == 0 ? 8 : pointers->capacity * 2;
+}
+
 bool nv_pointers_push_or_ask(neve_heap *heap, nv_pointers *pointers, void *item)
 {
     for (unsigned attempt = 1; !nv_pointers_push(heap, pointers, item); attempt++)
-        if (!nv_out_of_memory(heap, pointers->capacity * 2 * sizeof(void *), attempt))
+        if (!nv_out_of_memory(heap, grown_capacity(pointers) * sizeof(void *), attempt))
             return false;
     return true;
 }
@@ -32,7 +37,7 @@ bool nv_pointers_push_or_ask(neve_heap *heap, nv_pointers *pointers, void *item)
 bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item)
 {
     if (pointers->count == pointers->capacity) {
-        size_t capacity = pointers->capacity == 0 ? 8 : pointers->capacity * 2;
+        size_t capacity = grown_capacity(pointers);
         if (capacity > SIZE_MAX / sizeof(void *))
             return false;
         /* The hook for want of memory could lengthen this very array. */

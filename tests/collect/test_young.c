@@ -3,6 +3,9 @@
  * Which young collections of the generational mode do without verification: garbage
  * that they pass on is found by the next collection of the middle generation.
  */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "object/support.h"
 
 /* As src/collect/young.c has them. */
@@ -121,6 +124,42 @@ static void test_growth_ends_it(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* False without memory. In small blocks. */
+static bool hold(neve_runtime *runtime, size_t bytes)
+{
+    for (size_t held = 0; held < bytes; held += NEVE_SMALL_MAX)
+        if (neve_heap_alloc(neve_runtime_heap(runtime), NEVE_DOMAIN_RAW, NEVE_SMALL_MAX) == NULL)
+            return false;
+    return true;
+}
+
+/* A child grows from what it holds itself, not from what its parent held. */
+static void test_growth_in_a_forked_child(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_runtime(NULL);
+    assert_true(hold(runtime, (size_t)16 << 20));
+    learn(runtime);
+    assert_int_equal(collect_young(runtime).candidates, 0);
+    neve_runtime_before_fork(runtime);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        neve_runtime_after_fork_child(runtime);
+        if (!hold(runtime, (size_t)8 << 20))
+            _exit(2);
+        for (int i = 0; i < PASS_PERIOD; i++)
+            if (collect_young(runtime).candidates != 1)
+                _exit(1);
+        _exit(0);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(collect_young(runtime).candidates, 0);
+    neve_runtime_destroy(runtime);
+}
+
 /* There a middle generation is passed over instead (pace.c). */
 static void test_incremental_mode_verifies(void **unused)
 {
@@ -146,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_garbage_is_found_by_the_fourth),
         cmocka_unit_test(test_explicit_ones_verify),
         cmocka_unit_test(test_growth_ends_it),
+        cmocka_unit_test(test_growth_in_a_forked_child),
         cmocka_unit_test(test_incremental_mode_verifies),
     };
     /* Tests here say themselves when to collect. */

@@ -182,6 +182,33 @@ static void test_small_blocks(void **state)
     end(&w);
 }
 
+/* A size of 0 is one request like any other: it is asked for once, and not at all
+ * where there is another allocator to turn to. */
+static void test_size_0_is_one_request(void **state)
+{
+    (void)state;
+    world w;
+    make(&w);
+    if (neve_heap_fail_alloc_at(w.heap, 0) != NEVE_OK) {
+        end(&w);
+        skip();
+    }
+    void *blocks[4]; /* the first so that there is a pool */
+    assert_non_null(blocks[3] = neve_heap_alloc(w.heap, NEVE_DOMAIN_LEAF, 1));
+    neve_heap_fail_alloc_at(w.heap, 2);
+    assert_non_null(blocks[0] = neve_heap_alloc(w.heap, NEVE_DOMAIN_LEAF, 0));
+    assert_int_equal(w.asked, 0);
+    assert_non_null(blocks[1] = neve_heap_alloc(w.heap, NEVE_DOMAIN_LEAF, 0));
+    assert_int_equal(w.asked, 1);
+    neve_heap_fail_alloc_at(w.heap, 2);
+    blocks[2] = neve_heap_alloc_or(w.heap, NEVE_DOMAIN_LEAF, 0, limited_malloc, &w);
+    assert_true(neve_heap_owns(w.heap, blocks[2]));
+    assert_int_equal(w.asked, 1);
+    for (int i = 0; i < 4; i++)
+        neve_heap_free(w.heap, blocks[i]);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_hook_gives_up),
         cmocka_unit_test(test_hook_is_not_called_from_within_itself),
         cmocka_unit_test(test_small_blocks),
+        cmocka_unit_test(test_size_0_is_one_request),
     };
     return cmocka_run_group_tests_name("shortage", tests, NULL, NULL);
 }

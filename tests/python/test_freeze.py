@@ -650,3 +650,19 @@ def test_stock_freeze_is_untouched(runner):
         del ring
     """)
     assert result.out == "True\n"
+
+
+def test_collections_leave_frozen_tuples_tracked(runner):
+    """A full collection untracks tuples that can be in no cycle, which writes to them; not those that are
+    permanent, whose pages a forked child shares."""
+    result = both(runner, """
+        gc.disable()
+        tuples = [tuple([i, "text"]) for i in range(1000)]
+        gc.freeze()
+        before = sum(map(gc.is_tracked, tuples)), gc.get_freeze_count()
+        more = [[i] for i in range(20000)]  # so many that marking them is worth its while
+        gc.collect()
+        after = sum(map(gc.is_tracked, tuples)), gc.get_freeze_count()
+        log(before[0] == after[0], before[1] - after[1] < 500)
+    """)
+    assert result.out == "True True\n"
