@@ -442,6 +442,18 @@ def test_finalize_at_exit_is_checked_and_remembered(runner):
         neve.refreeze()
         assert (sys.getrefcount(late[0]) >= 1 << 31) == (sys.version_info >= (3, 12))
         del late[:]
+        class Comparing(type):          # classes that cannot be hashed, and are equal
+            def __eq__(self, other): return True
+            __hash__ = None
+        class One(metaclass=Comparing):
+            def __del__(self): pass
+        class Two(metaclass=Comparing):
+            def __del__(self): pass
+        both = [One(), Two()]
+        for _ in range(3): neve.freeze(True, [One, Two, Late])
+        assert all((sys.getrefcount(one) >= 1 << 31) == (sys.version_info >= (3, 12)) for one in both)
+        known = __import__("neve._prefork")._prefork.State.finalized_at_exit
+        assert [one is two for one, two in zip(known, (Late, One, Two), strict=True)] == [True] * 3
         after = [Late()]; gone = __import__("weakref").ref(after[0]); after.clear()
         assert gone() is None
     """)
