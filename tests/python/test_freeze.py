@@ -425,6 +425,30 @@ def test_finalized_at_exit(runner, freeze):
     """) == ["del deep 1", "cleared"]
 
 
+@pytest.mark.skipif(not HAS_IMMORTALS, reason="no immortal objects up to CPython 3.11")
+def test_finalized_at_exit_before_what_came_later(runner):
+    """A worker's file, say, is open when the object that has got it writes to it."""
+    said = runner.neve_code(PRELUDE + harness.dedented("""
+        import neve
+        class Late:
+            def __del__(self): self.own[0].file.write("last words"); log("late")
+        class Prompt:
+            def __del__(self): log("prompt", self.late.own[0].file.closed)
+        class Own:
+            def __del__(self): log("own", self.file.closed)
+        def hidden():
+            late = Late(); late.own = []; prompt = Prompt(); prompt.late = late
+            return lambda: (late, prompt)
+        inner = hidden()
+        neve.prefork(finalize_at_exit=[Late])
+        late, _ = inner(); assert sys.getrefcount(late) >= 1 << 31
+        own = Own(); own.file = open("words", "w"); late.own.append(own); del own, late, _
+        log("end")
+    """)).out.splitlines()
+    assert said == ["end", "prompt False", "late", "own False"], said
+    assert (runner.folder / "words").read_text() == "last words"
+
+
 def test_finalize_at_exit_is_checked_and_remembered(runner):
     runner.neve_code("""
         import gc, neve, sys, warnings
