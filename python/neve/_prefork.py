@@ -91,9 +91,10 @@ def heap_bytes():
 
 def is_done():
     """Whether the work of prefork() has been done, and neither outgrown nor undone by
-    unfreezing."""
+    unfreezing or by installing Neve afresh."""
     return (State.runs > 0 and heap_bytes() <= State.heap_bytes * (1 + GROWTH)
-            and _neve.stats()["collector"]["frozen"] > State.report["frozen"] // 2)
+            and _neve.stats()["collector"]["frozen"] > State.report["frozen"] // 2
+            and (neve._mode_is_chosen or neve._settings[0] != "generational"))
 
 
 def prefork():

@@ -126,7 +126,10 @@ def test_mode_that_is_chosen_late(runner):
         neve.install(); neve.prefork()
         assert mode() == ("generational" if LATE else "incremental"), mode()
         neve.install()
+        assert not neve.prefork()["is_new"]
         if LATE: raise SystemExit
+        neve.uninstall(); neve.install()
+        assert mode() == "generational" and neve.prefork()["is_new"] and mode() == "incremental"
         try: neve.install("generational")
         except RuntimeError as error: assert "mode incremental" in str(error), error
         else: raise AssertionError
