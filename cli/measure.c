@@ -7,8 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -91,9 +95,15 @@ int nvcli_child_begin(nvcli_child *child, bool (*work)(void *arg, int to), void 
     fflush(NULL);
     if (pipe2(ends, O_CLOEXEC) != 0)
         return -1;
+    pid_t parent = getpid();
     child->pid = fork();
-    if (child->pid == 0)
-        _exit(work(arg, ends[1]) ? 0 : 1);
+    if (child->pid == 0) {
+        /* Whoever waits for the figures may be killed: the measurement ends with it. */
+#ifdef __linux__
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+#endif
+        _exit(getppid() == parent && work(arg, ends[1]) ? 0 : 1);
+    }
     close(ends[1]);
     child->from = ends[0];
     if (child->pid < 0)

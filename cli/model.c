@@ -57,6 +57,8 @@ static const char usage[] =
 /* Without --requests: at most so many objects are kept, some hundred megabytes. */
 #define MOST_KEPT_BY_DEFAULT ((size_t)2000000)
 #define MOST_OBJECTS 1e9
+/* Of each some figures are kept, in each mode, predicted and measured: some gigabytes of them. */
+#define MOST_COLLECTIONS 5e6
 
 typedef struct model_options {
     model_report report;
@@ -143,6 +145,12 @@ static int set_requests(const model_options *options, model_service *service)
                            "model: more than %.0f objects in all: choose fewer "
                            "requests, or fewer that they keep",
                            MOST_OBJECTS);
+    if ((double)service->requests * (double)service->kept >
+        MOST_COLLECTIONS * (service->thresholds[0] + 1.0))
+        return nvcli_error(NVCLI_USAGE,
+                           "model: more than %.0f collections: choose fewer requests, or a higher "
+                           "first threshold",
+                           MOST_COLLECTIONS);
     return NVCLI_DONE;
 }
 
@@ -254,10 +262,10 @@ int nvcli_model(int argc, char **argv)
         status = calibrate(&options, report);
     if (status == NVCLI_DONE)
         status = predict_and_run(report);
-    if (status == NVCLI_DONE && options.plot != NULL)
-        status = model_plot(report, options.plot);
     if (status != NVCLI_DONE)
         return status;
     bool is_printed = options.is_json ? model_print_json(report) : model_print_tables(report);
-    return is_printed ? NVCLI_DONE : nvcli_error(NVCLI_FAILED, "model: not enough memory");
+    if (!is_printed)
+        return nvcli_error(NVCLI_FAILED, "model: not enough memory");
+    return options.plot != NULL ? model_plot(report, options.plot) : NVCLI_DONE;
 }

@@ -18,6 +18,8 @@ enum { LINE_BYTES = 64, ROUNDS = 7 };
 /* A set for memory is four times the last cache, within these. */
 #define MEMORY_LEAST ((size_t)32 << 20)
 #define MEMORY_MOST ((size_t)256 << 20)
+/* Objects that are collected for it, whatever size --l1 gives to the first cache. */
+enum { CALIBRATED_LEAST = 64, CALIBRATED_MOST = 65536 };
 
 /* Links the lines of `memory` into one cycle in random order (Sattolo's algorithm). */
 static void link_lines(char *memory, size_t lines)
@@ -192,8 +194,10 @@ bool model_calibrate_collector(const model_service *service, model_machine *mach
 {
     /* As many as fit into half of the first cache, so that its tables do, too. */
     size_t count = machine->levels[0].bytes / 2 / model_block_bytes(service);
-    if (count < 64)
-        count = 64;
+    if (count < CALIBRATED_LEAST)
+        count = CALIBRATED_LEAST;
+    if (count > CALIBRATED_MOST)
+        count = CALIBRATED_MOST;
     return calibrate_cost(service, count, 0, &machine->verify) &&
            calibrate_cost(service, count, 2, &machine->mark) && calibrate_fork(machine);
 }

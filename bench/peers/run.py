@@ -113,8 +113,10 @@ def measure(command, environment, words, cpu, timeout_s):
     """One process; its figures by name."""
     # Of Go and Node the collector has threads of its own: taskset confines them as well.
     pinned = ["taskset", "-c", str(cpu)] if cpu >= 0 and shutil.which("taskset") else []
+    # The caller's settings of Neve, or of the malloc, are not those that a row's name promises.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NEVE", "LD_PRELOAD"))}
     done = subprocess.run([*pinned, *command, *map(str, words)], capture_output=True, text=True,
-                          env=dict(os.environ, **environment), timeout=timeout_s)
+                          env=dict(kept, **environment), timeout=timeout_s)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} {' '.join(map(str, words))}: status {done.returncode}: "
                            f"{done.stderr.strip()[-200:]}")
@@ -262,10 +264,8 @@ def main(words=None):
     document = {"benchmark": "peers", "machine": run_bench.machine(), "nodes": args.nodes, "seconds": args.seconds,
                 "depth": args.depth, "missing": missing, "samples": samples, "medians": medians,
                 "alloc": allocation, "targets": verdicts}
-    if args.json:
-        text = json.dumps(document, indent=1)
-        print(text) if quiet else pathlib.Path(args.json).write_text(text + "\n", encoding="utf-8")
     if quiet:
+        print(json.dumps(document, indent=1))
         return 0
     print(f"{run_bench.machine()}; medians of {args.runs} runs in turn, processor time")
     for row, figures in medians.items():
@@ -280,6 +280,12 @@ def main(words=None):
     print()
     for verdict in verdicts:
         print(f"{'met' if verdict['is_met'] else 'missed':7} {verdict['figure']:12.4g}  {verdict['target']}")
+    if args.json:
+        try:
+            pathlib.Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            sys.stderr.write(f"neve: {error}\n")
+            return 1
     return 0
 
 

@@ -38,7 +38,7 @@ _DEFAULT_TIMER_MS = 0
 _MAX_TIMER_MS = 24 * 60 * 60 * 1000
 
 _mode_is_chosen = False  # by the caller of install() or NEVE_MODE: prefork() leaves it as it is
-_settings = None  # what Neve was last installed with: mode, pause_us, timer_ms, stress
+_settings = None  # what Neve runs with, or last did: mode, pause_us, timer_ms, stress
 
 
 def _no_extension():
@@ -178,13 +178,17 @@ def install(mode=None, pause_us=None, timer_ms=None):
     """
     global _mode_is_chosen, _settings
     settings = _chosen_settings(mode, pause_us, timer_ms)
+    is_chosen = bool(mode or _os.environ.get("NEVE_MODE"))
     if _neve.is_installed():
-        if settings == _settings:
+        # A mode that nobody has chosen may be another by now: prefork() changes it.
+        if settings[1:] == _settings[1:] and (settings[0] == _settings[0]
+                                              or not (is_chosen or _mode_is_chosen)):
+            _mode_is_chosen |= is_chosen
             return
         raise RuntimeError("Neve is installed already, with other settings (mode %s, pause_us %d, "
                            "timer_ms %d): call neve.uninstall() first" % _settings[:3])
     _neve.install(*settings)
-    _mode_is_chosen = bool(mode or _os.environ.get("NEVE_MODE"))
+    _mode_is_chosen = is_chosen
     _settings = settings
 
 
@@ -342,8 +346,8 @@ def prefork(finalize_at_exit=()):
 
     Call it as often as you like, before each fork for example: the work is done the first time,
     and again once the heap has grown by a quarter.  Everything that :func:`freeze` says of
-    ``immortal=True`` and of ``finalize_at_exit`` holds; on CPython 3.11 the report alone says that counts will still be
-    written.
+    ``immortal=True`` and of ``finalize_at_exit`` holds; on CPython 3.11 the report alone says that
+    counts will still be written.
 
     Returns the report of :func:`freeze`, with ``is_new``: whether anything was done this time.
     ``NEVE_PREFORK`` has it called where the program cannot be changed (docs/prefork.md).

@@ -51,13 +51,15 @@ def note_finalized_at_exit(classes):
     for one in classes:
         if not isinstance(one, type):
             raise TypeError("finalize_at_exit: classes are expected, not %s" % type(one).__name__)
-    State.finalized_at_exit += classes
+    # By identity: a metaclass may define equality.
+    known = {id(one): one for one in (*State.finalized_at_exit, *classes)}
+    State.finalized_at_exit = tuple(known.values())
 
 
 def finalized_at_exit():
     """All such classes that the program has."""
     known = (getattr(sys.modules.get(module), name, None) for module, name in FINALIZED_AT_EXIT)
-    return tuple({*State.finalized_at_exit, *(one for one in known if isinstance(one, type))})
+    return (*State.finalized_at_exit, *(one for one in known if isinstance(one, type)))
 
 
 def freeze(immortal):
@@ -89,9 +91,10 @@ def heap_bytes():
 
 def is_done():
     """Whether the work of prefork() has been done, and neither outgrown nor undone by
-    unfreezing."""
+    unfreezing or by installing Neve afresh."""
     return (State.runs > 0 and heap_bytes() <= State.heap_bytes * (1 + GROWTH)
-            and _neve.stats()["collector"]["frozen"] > State.report["frozen"] // 2)
+            and _neve.stats()["collector"]["frozen"] > State.report["frozen"] // 2
+            and (neve._mode_is_chosen or neve._settings[0] != "generational"))
 
 
 def prefork():
@@ -107,6 +110,8 @@ def prefork():
     # A worker's full collections would stop it for as long as it has kept much; and workers that
     # were forked together have theirs together.
     _neve.prefork_settle(not neve._mode_is_chosen, neve._settings[2])
+    if not neve._mode_is_chosen:
+        neve._settings = ("incremental", *neve._settings[1:])
     State.runs += 1
     State.heap_bytes = heap_bytes()
     report = dict(report, is_new=True)

@@ -193,7 +193,8 @@ static inline void copy_small(void *to, const void *from, size_t bytes)
 static HOOK void *realloc_moving(neve_heap *heap, served which, void *block, size_t old,
                                  size_t size)
 {
-    void *moved = malloc_in(heap, which, size);
+    /* After uninstall() it comes from somebody whose blocks may be smaller than a granule. */
+    void *moved = malloc_in(heap, which, size < NEVE_GRANULE ? NEVE_GRANULE : size);
     if (moved == NULL)
         return NULL;
     copy_small(moved, block, size < old ? size : old); /* `old` is */

@@ -340,24 +340,64 @@ static bool is_to_be_finalized(PyObject *object)
            !_PyGC_FINALIZED(object) && !nvpy_compat_is_running(object);
 }
 
-static bool append_unfinished(PyObject *found, const nvpy_graph *graph, size_t first, bool immortal)
+static void add_if_any(nvpy_graph *graph, PyObject *object)
+{
+    if (object != NULL)
+        (void)nvpy_graph_add(graph, object);
+}
+
+/* What immortal objects with a finalizer have come to refer to since they became that: nothing
+ * that they reached then had one, but behind what ends the chain, or a stream. */
+static void find_later(nvpy_graph *later, const nvpy_graph *graph, size_t first)
+{
+    nvpy_graph_init(later, false);
+    for (size_t i = 0; i < nvpy_graph_count(graph); i++) {
+        PyObject *object = nvpy_graph_object(graph, i);
+        if (i < first || nvpy_kind_of_type(Py_TYPE(object)) == NVPY_BARRIER)
+            add_if_any(later, object);
+        if (PyType_Check(object))
+            add_if_any(later, ((PyTypeObject *)object)->tp_dict);
+        else if (PyModule_Check(object))
+            add_if_any(later, PyModule_GetDict(object));
+        else if (PyFunction_Check(object))
+            add_if_any(later, PyFunction_GET_GLOBALS(object));
+    }
+    nvpy_graph_close(later);
+    for (size_t i = first; i < nvpy_graph_count(graph); i++) {
+        PyObject *object = nvpy_graph_object(graph, i);
+        if (nvpy_compat_is_immortal(object) && is_to_be_finalized(object))
+            add_if_any(later, object);
+    }
+    nvpy_graph_expand(later);
+}
+
+/* In this order: holders before what they hold. */
+typedef enum turn { MORTAL_FIRST, IMMORTAL, MORTAL_LATER } turn;
+
+static bool append_unfinished(PyObject *found, turn which, const nvpy_graph *graph, size_t first,
+                              const nvpy_graph *later)
 {
     for (size_t i = first; i < nvpy_graph_count(graph); i++) {
         PyObject *object = nvpy_graph_object(graph, i);
-        if (nvpy_compat_is_immortal(object) == immortal && is_to_be_finalized(object) &&
-            PyList_Append(found, object) < 0)
+        if (!is_to_be_finalized(object))
+            continue;
+        turn its = nvpy_compat_is_immortal(object)                  ? IMMORTAL
+                   : nvpy_graph_find(later, object) != NVPY_NO_NODE ? MORTAL_LATER
+                                                                    : MORTAL_FIRST;
+        if (its == which && PyList_Append(found, object) < 0)
             return false;
     }
     return true;
 }
 
-/* All that is immortal or that immortal objects refer to, and that has a finalizer; holders
- * before what they hold; each retained. Immortal objects come last: mortal ones may refer to
- * them, but what they refer to is immortal, too. */
+/* All that is immortal or that immortal objects refer to, and that has a finalizer; each retained.
+ * Of the mortal, holders come before what they hold. Then come the immortal, in no order, since
+ * they are all roots here: mortal ones may have referred to them from the beginning. The last are
+ * those that they refer to. */
 static PyObject *find_unfinished(void)
 {
     PyObject *found = NULL;
-    nvpy_graph graph;
+    nvpy_graph graph, later;
     nvpy_graph_init(&graph, false);
     for (int i = 0; i < STREAMS; i++) {
         PyObject *stream = PySys_GetObject(streams[i]);
@@ -371,17 +411,19 @@ static PyObject *find_unfinished(void)
     /* The interpreter's own collector, in a time without Neve, untracks immortal objects. */
     nvpy_compat_visit_roots(nvpy.interp, add_immortal_root, &graph);
     nvpy_graph_expand(&graph);
-    if (!graph.failed)
+    find_later(&later, &graph, first);
+    if (!graph.failed && !later.failed)
         found = PyList_New(0);
-    if (found != NULL && !(append_unfinished(found, &graph, first, false) &&
-                           append_unfinished(found, &graph, first, true)))
-        Py_CLEAR(found);
+    for (turn which = MORTAL_FIRST; found != NULL && which <= MORTAL_LATER; which++)
+        if (!append_unfinished(found, which, &graph, first, &later))
+            Py_CLEAR(found);
     for (size_t i = first; found != NULL && i < nvpy_graph_count(&graph); i++) {
         PyObject *object = nvpy_graph_object(&graph, i);
         if (!nvpy_compat_is_immortal(object) && PyObject_IS_GC(object) && !PyType_Check(object))
             silence_weakrefs(object, &graph);
     }
     nvpy_graph_destroy(&graph);
+    nvpy_graph_destroy(&later);
     return found;
 }
 

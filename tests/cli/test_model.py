@@ -6,7 +6,12 @@ objects.
 """
 
 import json
+import os
+import pathlib
 import re
+import signal
+import subprocess
+import time
 import xml.etree.ElementTree
 
 import pytest
@@ -115,8 +120,9 @@ def test_calibration(neve):
     assert report["levels"][2]["bytes"] == 4 << 20 and report["levels"][3]["bytes"] is None
     assert report["verify_ns"] > 0 and report["mark_ns"] > 0
     # What is measured beforehand, and what is given on the command line, enters the prediction.
+    # (A busy machine may leave nothing for the fixed part of a collection's cost.)
     young = report["generations"][0]["predicted"]["median_ms"]
-    assert young > 201 * report["verify_ns"] / 1e6
+    assert young > 200.5 * report["verify_ns"] / 1e6
     given = model(neve, "--latency=1,2,3,4", "--clock-ghz=0.5", "--no-run", "--l3", "4M")
     assert [level["ns"] for level in given["levels"]] == [2, 4, 6, 8] and given["verify_ns"] > 0
 
@@ -167,8 +173,11 @@ def test_the_plot(neve, runner, name):
 
 
 def test_a_plot_that_cannot_be_written(neve, runner):
-    one_line(neve("model", *QUICK, "--no-run", "--plot", str(runner.folder / "gone/x.svg")), 1,
-             "cannot write", "gone/x.svg")
+    """What was measured is not lost with it."""
+    result = neve("model", *QUICK, "--no-run", "--json", "--plot", str(runner.folder / "gone/x.svg"))
+    assert json.loads(result.out)["modes"] and result.status == 1
+    assert result.err.startswith("neve: model: cannot write") and result.err.count("\n") == 1, result
+    assert "gone/x.svg" in result.err
 
 
 @pytest.mark.parametrize("words, parts", [
@@ -191,6 +200,7 @@ def test_a_plot_that_cannot_be_written(neve, runner):
     (["--requests=5", "--seconds=5"], ["choose one"]),
     (["--seconds=0.001"], ["no request"]),
     (["--seconds=1000000", "--rate=10000"], ["more than 1000000000 objects"]),
+    (["--thresholds=1,1,1", "--requests=1000000"], ["more than 5000000 collections"]),
     (["--requests"], ["--requests needs a value"]),
     (["--mode=snapshot"], ["unknown option '--mode=snapshot'"]),
     (["100"], ["unknown word '100'"]),
@@ -204,3 +214,53 @@ def test_a_service_that_does_not_fit(neve, runner):
             "os.execv(sys.argv[1], sys.argv[1:])")
     one_line(runner.execute(["-c", code, str(PROGRAM), "model", "--calibrate=no",
                              "--requests=40000000"]), 1, "memory", "fewer --requests")
+
+
+#: A run of minutes, in some 200 megabytes.
+LONG = ["model", "--calibrate=no", "--requests=2000000", "--kept=1", "--work=1M"]
+
+
+def children(pid):
+    return [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition):
+    for _ in range(3000):
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_run_ends_with_the_program(neve):
+    """Its process does not go on measuring for nobody."""
+    program = subprocess.Popen([PROGRAM, *LONG],
+                               stdout=subprocess.DEVNULL)
+    try:
+        assert wait_until(lambda: children(program.pid))
+        [child] = children(program.pid)
+    finally:
+        program.kill()
+        program.wait()
+    assert wait_until(lambda: not is_running(child))
+
+
+def test_a_run_that_is_killed(neve):
+    program = subprocess.Popen([PROGRAM, *LONG],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert wait_until(lambda: children(program.pid))
+        os.kill(children(program.pid)[0], signal.SIGKILL)
+        out, err = program.communicate(timeout=120)
+    finally:
+        program.kill()
+        program.wait()
+    assert program.returncode == 1 and out == "" and len(err.splitlines()) == 1, err
+    assert "the run failed" in err

@@ -425,6 +425,30 @@ def test_finalized_at_exit(runner, freeze):
     """) == ["del deep 1", "cleared"]
 
 
+@pytest.mark.skipif(not HAS_IMMORTALS, reason="no immortal objects up to CPython 3.11")
+def test_finalized_at_exit_before_what_came_later(runner):
+    """A worker's file, say, is open when the object that has got it writes to it."""
+    said = runner.neve_code(PRELUDE + harness.dedented("""
+        import neve
+        class Late:
+            def __del__(self): self.own[0].file.write("last words"); log("late")
+        class Prompt:
+            def __del__(self): log("prompt", self.late.own[0].file.closed)
+        class Own:
+            def __del__(self): log("own", self.file.closed)
+        def hidden():
+            late = Late(); late.own = []; prompt = Prompt(); prompt.late = late
+            return lambda: (late, prompt)
+        inner = hidden()
+        neve.prefork(finalize_at_exit=[Late])
+        late, _ = inner(); assert sys.getrefcount(late) >= 1 << 31
+        own = Own(); own.file = open("words", "w"); late.own.append(own); del own, late, _
+        log("end")
+    """)).out.splitlines()
+    assert said == ["end", "prompt False", "late", "own False"], said
+    assert (runner.folder / "words").read_text() == "last words"
+
+
 def test_finalize_at_exit_is_checked_and_remembered(runner):
     runner.neve_code("""
         import gc, neve, sys, warnings
@@ -442,6 +466,18 @@ def test_finalize_at_exit_is_checked_and_remembered(runner):
         neve.refreeze()
         assert (sys.getrefcount(late[0]) >= 1 << 31) == (sys.version_info >= (3, 12))
         del late[:]
+        class Comparing(type):          # classes that cannot be hashed, and are equal
+            def __eq__(self, other): return True
+            __hash__ = None
+        class One(metaclass=Comparing):
+            def __del__(self): pass
+        class Two(metaclass=Comparing):
+            def __del__(self): pass
+        both = [One(), Two()]
+        for _ in range(3): neve.freeze(True, [One, Two, Late])
+        assert all((sys.getrefcount(one) >= 1 << 31) == (sys.version_info >= (3, 12)) for one in both)
+        known = __import__("neve._prefork")._prefork.State.finalized_at_exit
+        assert [one is two for one, two in zip(known, (Late, One, Two), strict=True)] == [True] * 3
         after = [Late()]; gone = __import__("weakref").ref(after[0]); after.clear()
         assert gone() is None
     """)

@@ -307,6 +307,35 @@ def test_resizing_keeps_every_byte_and_no_other(runner):
     """))
 
 
+JEMALLOC = "libjemalloc.so.2"
+
+
+def can_preload(library):
+    """The loader only warns if it is missing."""
+    done = subprocess.run(["/bin/true"], env={"LD_PRELOAD": library}, capture_output=True)
+    return done.returncode == 0 and not done.stderr
+
+
+@pytest.mark.skipif(not can_preload(JEMALLOC), reason="no libjemalloc2")
+def test_shrinking_to_nothing_writes_into_no_other_block(runner):
+    """Where Neve no longer serves and malloc has blocks of 8 bytes."""
+    runner.neve_code(HOOKS + program("""
+        import neve
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        blocks = [api.PyObject_Malloc(64) for _ in range(2000)]
+        others = [libc.malloc(8) for _ in range(4000)]
+        assert any(b - a == 8 for a, b in zip(others, others[1:]))      # jemalloc, that is
+        for other in others: ctypes.memset(other, 0x5a, 8)
+        neve.uninstall()
+        for other in others[::2]: libc.free(other)
+        blocks = [api.PyObject_Realloc(b, 0) for b in blocks]
+        assert all(blocks)
+        for other in others[1::2]: assert ctypes.string_at(other, 8) == b"Z" * 8
+        for b in blocks: api.PyObject_Free(b)
+    """), env={"LD_PRELOAD": JEMALLOC})
+
+
 @pytest.fixture(scope="session")
 def hooks_library(tmp_path_factory):
     """A memory profiler as there are many, in C: it counts, and hands on to what it found."""

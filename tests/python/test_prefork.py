@@ -116,6 +116,33 @@ def test_mode_of_the_children(runner):
     assert timed.out.splitlines()[0] == "True incremental True incremental"
 
 
+def test_mode_that_is_chosen_late(runner):
+    """By installing again what is there: it was there, but nobody had asked for it."""
+    code = """
+        import neve
+        def mode(): return neve.stats()["mode"]
+        neve.install(pause_us=500)
+        if LATE: neve.install("generational")
+        neve.install(); neve.prefork()
+        assert mode() == ("generational" if LATE else "incremental"), mode()
+        neve.install()
+        assert not neve.prefork()["is_new"]
+        if LATE: raise SystemExit
+        neve.uninstall(); neve.install()
+        assert mode() == "generational" and neve.prefork()["is_new"] and mode() == "incremental"
+        try: neve.install("generational")
+        except RuntimeError as error: assert "mode incremental" in str(error), error
+        else: raise AssertionError
+        neve.install("incremental"); neve.install("incremental")
+        neve.uninstall(); neve.install("incremental")
+        try: neve.install()
+        except RuntimeError: pass
+        else: raise AssertionError
+    """
+    for late in (True, False):
+        runner.neve_code(f"LATE = {late}\n" + harness.dedented(code), env={"NEVE_MODE": None})
+
+
 READER = """
 import gc, json, os, sys
 def private_dirty_kb():

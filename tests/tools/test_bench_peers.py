@@ -68,6 +68,21 @@ def test_missing_peers_are_named(monkeypatch):
     assert not ready and missing == {"nim": "there is no no-such-compiler"}
 
 
+def test_the_callers_settings_change_nothing(monkeypatch):
+    monkeypatch.setenv("NEVE_MODE", "off")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    command = ["sh", "-c", "echo off ${NEVE_MODE+1}0; echo preloaded ${LD_PRELOAD+1}0"]
+    assert peers.measure(command, {}, [], -1, 60) == {"off": 0, "preloaded": 0}
+    assert peers.measure(command, {"NEVE_MODE": "incremental"}, [], -1, 60) == {"off": 10, "preloaded": 0}
+
+
+def test_figures_are_not_lost_with_the_file(tmp_path):
+    done = run("--peers", "glibc", "--only", "rings", "--runs", "1", "--nodes", "1000", "--json",
+               str(tmp_path / "gone" / "x.json"))
+    assert done.returncode == 1 and "\n  glibc " in done.stdout, done
+    assert done.stderr.startswith("neve: ") and "gone" in done.stderr and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [["--only", "ring"], ["--peers", "rust"], ["--nodes", "3"], ["--runs", "0"]])
 def test_bad_command_lines(words):
     done = run(*words)
