@@ -455,12 +455,13 @@ def test_finalize_at_exit_is_checked_and_remembered(runner):
         warnings.simplefilter("ignore")         # of 3.11: no immortal objects
         class Late:
             def __del__(self): pass
+        before = gc.get_freeze_count()          # 3.12 freezes some at its start
         for wrong in (["Late"], [Late()], None, 5, "Late"):
             for function in (neve.prefork, lambda x: neve.freeze(True, x)):
                 try: function(wrong)
                 except TypeError as error: assert wrong is None or wrong == 5 or "classes" in str(error)
                 else: raise AssertionError(wrong)
-        assert gc.get_freeze_count() == 0
+        assert gc.get_freeze_count() == before
         neve.freeze(immortal=True, finalize_at_exit={Late})
         late = [Late()]
         neve.refreeze()
