@@ -78,18 +78,6 @@ static node *peer_roots(size_t count)
     return roots;
 }
 
-static void peer_pairs(size_t pairs, double *counted_ns, double *plain_ns)
-{
-    (void)pairs;
-    *counted_ns = *plain_ns = 0;
-}
-
-static double peer_metadata(size_t objects)
-{
-    (void)objects;
-    return -1;
-}
-
 /* The heads of `rings` must be roots, and are not looked for in the benchmark's mappings. */
 #define bench_map(bytes) GC_MALLOC_UNCOLLECTABLE(bytes)
 #include "graph_work.h"

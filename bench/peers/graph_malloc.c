@@ -67,16 +67,4 @@ static node *peer_roots(size_t count)
     return bench_map(count * sizeof(node));
 }
 
-static void peer_pairs(size_t pairs, double *counted_ns, double *plain_ns)
-{
-    (void)pairs;
-    *counted_ns = *plain_ns = 0;
-}
-
-static double peer_metadata(size_t objects)
-{
-    (void)objects;
-    return -1;
-}
-
 #include "graph_work.h"

@@ -185,4 +185,5 @@ static double peer_metadata(size_t objects)
     return ((double)bench_resident_bytes() - (double)before) / (double)objects;
 }
 
+#define PEER_MEASURES_ITSELF
 #include "graph_work.h"

@@ -13,8 +13,10 @@
  *   void peer_begin(void);  void peer_collector_off(void);  void peer_safepoint(void);
  *   void peer_collect(void);  double peer_collected(void);   -1: the peer does not tell
  *   node *peer_roots(size_t count);                  room for nodes that the peer keeps alive
- *   void peer_pairs(size_t pairs, double *counted_ns, double *plain_ns);   0: not counted
- *   double peer_metadata(size_t objects);                                  -1: not measured
+ * and, where it can measure its counts and what its collector keeps, PEER_MEASURES_ITSELF with
+ *
+ *   void peer_pairs(size_t pairs, double *counted_ns, double *plain_ns);
+ *   double peer_metadata(size_t objects);            bytes per object
  *
  * Every program of this folder, in whatever language, takes the same words and prints the same
  * lines, `name value`; run.py reads them. Times are processor time of the process; the longest
@@ -24,6 +26,20 @@
 #define PEERS_GRAPH_WORK_H
 
 #include "../native/bench_common.h"
+
+#ifndef PEER_MEASURES_ITSELF
+static void peer_pairs(size_t pairs, double *counted_ns, double *plain_ns)
+{
+    (void)pairs;
+    *counted_ns = *plain_ns = 0;
+}
+
+static double peer_metadata(size_t objects)
+{
+    (void)objects;
+    return -1;
+}
+#endif
 
 enum { RING = 10, CHURN_RING = 4, BATCH = 32 };
 
