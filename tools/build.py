@@ -28,6 +28,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import cross  # noqa: E402
 import find_sources  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -51,11 +52,12 @@ PRESETS = {
     "fuzz": ("clang", False, ["--buildtype=debugoptimized", "-Ddebug_checks=2", "-Dfuzz=true",
                               "-Dtests=false", "-Db_sanitize=address,undefined",
                               "-Db_lundef=false"]),
-    # 32-bit programs; needs gcc-multilib (cmocka of that size is not asked for).
-    "m32": (None, False, ["--buildtype=debugoptimized", "-Ddebug_checks=2", "-Dtests=false",
-                          "-Dc_args=-m32", "-Dc_link_args=-m32"]),
     # The installed static library also serves linkers that know nothing of GCC's LTO.
     "install": (None, False, RELEASE + ["-Dtests=false", "-Dc_args=-ffat-lto-objects"]),
+    # Other machines, by the names of their cross files (tools/cross.py).
+    **{machine: (None, False, ["--buildtype=debugoptimized", "-Ddebug_checks=2",
+                               f"--cross-file=tools/cross/{machine}.ini"])
+       for machine in cross.machines()},
 }
 
 # What the build finds at configure time.
@@ -119,11 +121,17 @@ def configure(preset, python=None, werror=False, extra=()):
     info = python_info(python) if with_extension and python else []
     options = list(options) + [f"-Dwerror={'true' if werror else 'false'}",
                                f"-Dpython={info[0] if info else ''}", *extra]
+    if preset in cross.machines():
+        try:
+            options.append(f"-Dpkg_config_path={cross.fetch(preset)}")
+        except cross.CrossError as error:
+            raise BuildError(str(error)) from error
     folder = BUILD / (f"{preset}-{info[1]}" if info else preset)
     # A change of these needs a fresh folder (Meson caches them, and never forgets an option); a
     # change of the rest needs only another look.
     names = [option.split("=")[0] for option in options]
-    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info[1:], names])
+    fixed = json.dumps([env.get("CC"), env.get("CFLAGS"), env.get("LDFLAGS"), info[1:], names]
+                       + ([cross.text(preset)] if preset in cross.machines() else []))
     loose = json.dumps([options, find_sources.find(ROOT, FOUND)])
     stamp = [hashlib.sha256(text.encode()).hexdigest() for text in (fixed, loose)]
     stamp_file = folder / ".neve-stamp"

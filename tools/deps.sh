@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Install the Debian packages that a part of the project needs:
-# deps.sh run|test|pythons|programs|wheel|bench|peers...
+# deps.sh run|test|pythons|programs|wheel|bench|peers|cross...
 # Nothing is asked of the network when dpkg says that all of them are there.
 
 set -eu
@@ -23,6 +23,11 @@ bench_packages="$run_packages libmimalloc-dev libjemalloc-dev libtcmalloc-minima
 # What `make bench-native` compares Neve with; whoever lacks one gets the others' figures.
 peers_packages="$bench_packages libgc-dev lua5.4 php-cli nim golang-go nodejs util-linux"
 
+# Compilers for the machines of tools/cross, and what runs their programs.
+cross_packages="$run_packages qemu-user gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386
+                gcc-s390x-linux-gnu libc6-dev-s390x-cross gcc-aarch64-linux-gnu
+                libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
+
 # The version of Python that the system has (Debian 12: 3.11).
 version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null ||
           echo 3.11)
@@ -39,8 +44,9 @@ for group in "${@:-run}"; do
     pythons) wanted="$wanted $pythons_packages" ;;
     programs) wanted="$wanted $programs_packages" ;;
     peers) wanted="$wanted $peers_packages" ;;
-    *)     echo "neve: deps.sh knows the groups run, test, pythons, programs, wheel, bench and peers," \
-                "not '$group'" >&2
+    cross) wanted="$wanted $cross_packages" ;;
+    *)     echo "neve: deps.sh knows the groups run, test, pythons, programs, wheel, bench, peers and" \
+                "cross, not '$group'" >&2
            exit 2 ;;
     esac
 done

@@ -80,13 +80,20 @@ def run(command, what, env=None):
     return done.stdout
 
 
+def codename():
+    """The name of this machine's own release; empty if it has none."""
+    try:
+        lines = pathlib.Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return dict(line.split("=", 1) for line in lines
+                if "=" in line).get("VERSION_CODENAME", "").strip('"')
+
+
 def mirror():
     """The archive that this machine's own release comes from."""
+    own = codename()
     try:
-        release = dict(line.split("=", 1) for line in
-                       pathlib.Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-                       if "=" in line)
-        codename = release.get("VERSION_CODENAME", "").strip('"')
         done = subprocess.run(["apt-get", "indextargets", "--format",
                                "$(CODENAME) $(RELEASE) $(COMPONENT) $(REPO_URI)"],
                               capture_output=True, text=True)
@@ -94,7 +101,7 @@ def mirror():
         return FALLBACK_MIRROR
     for line in done.stdout.splitlines():
         words = line.split()
-        if len(words) >= 3 and words[-2] == "main" and words[-3] == codename:
+        if len(words) >= 3 and words[-2] == "main" and words[-3] == own:
             return words[-1].rstrip("/")
     return FALLBACK_MIRROR
 
@@ -102,7 +109,7 @@ def mirror():
 class Apt:
     """apt with lists, a cache and a state of its own, to which nothing is installed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, suites=tuple(SUITES), architecture=None):
         self.folder = folder
         for name in ("lists/partial", "cache/archives/partial", "state"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -110,7 +117,7 @@ class Apt:
         signed = f"[signed-by={KEYRING}] " if os.path.exists(KEYRING) else ""
         archive = mirror()
         (folder / "sources.list").write_text("".join(
-            f"deb {signed}{archive} {suite} main\n" for suite in SUITES), encoding="utf-8")
+            f"deb {signed}{archive} {suite} main\n" for suite in suites), encoding="utf-8")
         self.options = [
             "-q",
             "-o", f"Dir::Etc::sourcelist={folder}/sources.list",
@@ -127,6 +134,9 @@ class Apt:
             "-o", "APT::Sandbox::User=root",
             "-o", "APT::Install-Recommends=false",
         ]
+        if architecture is not None:
+            self.options += ["-o", f"APT::Architecture={architecture}",
+                             "-o", f"APT::Architectures={architecture}"]
 
     def call(self, tool, *words):
         """Status and output."""

@@ -29,7 +29,9 @@ Stages, in order (choose with --only a,b or leave out with --skip a,b):
     cli           tests/cli: the program neve
     examples      tests/examples: the example VM and the foreign object model, built with
                   sanitizers, and the programs of examples/advice on the release build
-    m32           the foreign object model as a 32-bit program, with --only; needs gcc-multilib
+    m32           C tests, the VM and the foreign object model as 32-bit programs, with --only
+    cross         the same for the other machines of tools/cross (big-endian, Arm) under qemu-user,
+                  with --only; both need the packages of `tools/deps.sh cross`
     programs      tests/programs, real programs from Debian's packages, on the release build
     style layers  the checks of `make check`, one test each; only with --checks or --only
 
@@ -38,7 +40,7 @@ as one test.  The interpreters are those of tools/find_pythons.py; a version tha
 that is not found is named before the last lines, and is no failure.  A program that crashes, times
 out, exits with an error that no case explains, or runs no case at all counts as one failed test, as
 does a stage that cannot be built.  C tests see NEVE_TEST_QUICK=1 where every instruction is dear
-(c-stress, c-tsan, c-valgrind) and may shrink their sizes then.
+(c-stress, c-tsan, c-valgrind, cross) and may shrink their sizes then.
 
 Of the stages that run pytest, up to RERUN_LIMIT failed cases a run are run once more, alone: these
 tests start programs, threads and servers, and a loaded machine can starve one of them.  A case that
@@ -56,6 +58,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -65,6 +68,7 @@ import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import build  # noqa: E402
+import cross  # noqa: E402
 import find_pythons  # noqa: E402
 import find_sources  # noqa: E402
 import python_info  # noqa: E402
@@ -82,7 +86,8 @@ TOO_SLOW = {
     "c-tsan": set(),
 }
 
-C_TIMEOUT_S = {"c-debug": 300, "c-asan": 300, "c-stress": 300, "c-tsan": 300, "c-valgrind": 600}
+C_TIMEOUT_S = {"c-debug": 300, "c-asan": 300, "c-stress": 300, "c-tsan": 300, "c-valgrind": 600,
+               "m32": 300, "cross": 600}
 PYTEST_TIMEOUT_S = 1200
 CPYTHON_TIMEOUT_S = 1800
 CPYTHON_FILE_TIMEOUT_S = 300
@@ -171,6 +176,7 @@ def show(name, output):
 
 
 TAP_LINE = re.compile(r"^(not ok|ok) (\d+)\s*(?:-\s*)?(.*)$", re.M)
+SKIP_LINE = re.compile(r"^# skipped:? (.*)$", re.M)
 TAP_PLAN = re.compile(r"^1\.\.(\d+)\s*$", re.M)
 
 
@@ -205,9 +211,9 @@ def c_programs():
     return [f"{source.split('/')[1]}-{pathlib.Path(source).stem}" for source in sources]
 
 
-def c_stage(stage, args):
+def c_stage(stage, args, preset=None):
     """Build a preset and run every C test program in it."""
-    preset = stage.removeprefix("c-")
+    preset = preset or stage.removeprefix("c-")
     tally = Tally()
     extension = args.python if build.PRESETS[preset][1] else None
     folder = build.compile_preset(preset, extension, args.werror,
@@ -219,8 +225,11 @@ def c_stage(stage, args):
         "TSAN_OPTIONS": "halt_on_error=1",
     }
     prefix = []
-    if stage in ("c-stress", "c-tsan", "c-valgrind"):
+    if stage in ("c-stress", "c-tsan", "c-valgrind", "cross"):
         extra["NEVE_TEST_QUICK"] = "1"
+    if preset in cross.machines() and cross.emulator(preset):
+        prefix = cross.emulator(preset)
+        extra["NEVE_TEST_EMULATOR"] = prefix[0]
     if stage == "c-valgrind":
         prefix = list(VALGRIND)
         suppressions = ROOT / "tests/valgrind.supp"
@@ -231,6 +240,7 @@ def c_stage(stage, args):
         prefix = ["setarch", "-R"]
     env = clean_environment(extra)
     programs = [name for name in c_programs() if name not in TOO_SLOW.get(stage, ())]
+    left_out = []       # where an emulator cannot do what a test needs
     timeout_s = C_TIMEOUT_S[stage]
 
     def one(program):
@@ -241,7 +251,11 @@ def c_stage(stage, args):
             result = read_tap(program, status, output, timeout_s)
             if result.failures:
                 show(f"{stage}: {program} {how_it_ended(status, timeout_s)}", output)
+            if stage == "cross":
+                left_out += [f"{program}: {reason}" for reason in SKIP_LINE.findall(output)]
             tally.add(result)
+    for line in left_out:
+        print(f"{stage}: {preset}: left out {line}", flush=True)
     return tally
 
 
@@ -450,11 +464,45 @@ def examples_stage(stage, args):
     return pytest_run(stage, python_with_pytest(), "tests/examples", env)
 
 
+def machine_tests(stage, args, machine):
+    """The C tests, the example VM and the foreign object model, as programs for another machine."""
+    tally = c_stage(stage, args, machine)
+    folder = build.compile_preset(machine, None, args.werror, ["examples/foreign", "examples/vm"])
+    variables = {}
+    for name in ("vm", "foreign"):
+        # What these tests start is one file.
+        script = folder / f"run-{name}"
+        words = [*cross.emulator(machine), str(folder / "examples" / name)]
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+        script.chmod(0o755)
+        variables[f"NEVE_TEST_{name.upper()}"] = str(script)
+    for name in ("test_foreign.py", "test_vm.py"):
+        tally.add(pytest_run(f"{stage}-{machine}", python_with_pytest(), f"tests/examples/{name}",
+                             clean_environment(variables)))
+    return tally
+
+
 def m32_stage(stage, args):
-    folder = build.compile_preset("m32", None, args.werror, ["examples/foreign", "examples/vm"])
-    env = clean_environment({"NEVE_TEST_VM": str(folder / "examples/vm"),
-                             "NEVE_TEST_FOREIGN": str(folder / "examples/foreign")})
-    return pytest_run(stage, python_with_pytest(), "tests/examples/test_foreign.py", env)
+    """A machine whose programs this processor runs itself."""
+    return machine_tests(stage, args, "i386")
+
+
+def cross_stage(stage, args):
+    """Each machine whose programs an emulator runs."""
+    tally = Tally()
+    for machine in cross.machines():
+        if not cross.emulator(machine):
+            continue
+        try:
+            result = machine_tests(stage, args, machine)
+        except build.BuildError as error:
+            result = Tally()
+            result.failures.append(("building", str(error)))
+        result.prefix(f"{machine}: ")
+        print(f"{stage}: {machine}: {result.passed} passed, {len(result.failures)} failed, "
+              f"{result.skipped} skipped", flush=True)
+        tally.add(result)
+    return tally
 
 
 def programs_stage(stage, args):
@@ -542,6 +590,7 @@ STAGES = {
     "cli": cli_stage,
     "examples": examples_stage,
     "m32": m32_stage,
+    "cross": cross_stage,
     "programs": programs_stage,
     "style": check_stage,
     "layers": check_stage,
@@ -552,9 +601,9 @@ CHECKS = ["style", "layers"]
 SIDE_BY_SIDE = ["pytest-debug", "pytest", "pytest-incremental"]
 # With --only: what they would find, the stages that have one of their two conditions mostly do;
 # the snapshot mode differs from the incremental one in the marking alone, and has its own tests.
-# m32 needs a compiler that most machines lack.
+# m32 and cross need compilers that most machines lack.
 LONG = ["pytest-debug-incremental", "versions-incremental", "pytest-snapshot", "versions-snapshot",
-        "cpython-snapshot", "m32"]
+        "cpython-snapshot", "m32", "cross"]
 
 
 class Parser(argparse.ArgumentParser):
