@@ -28,7 +28,7 @@ static bool read_field(const char *path, const char *key, char *value, size_t si
                 continue;
             text += 1 + strspn(text + 1, " \t");
         }
-        snprintf(value, size, "%s", text);
+        snprintf(value, size, "%.*s", (int)size - 1, text);
         is_found = true;
     }
     fclose(file);

@@ -14,12 +14,12 @@ typedef struct head {
     intptr_t refs; /* what is left of the count when all references among the lists are taken off */
 } head;
 
-/* A list object; `type` and `length` are there for its size only. */
+/* A list object; `type` and what is behind `refers_to` are there for its size only. */
 typedef struct list {
     intptr_t count;
     const void *type;
     struct list *refers_to; /* NULL: to none */
-    size_t length;
+    char rest[LAYOUT_LIST_BYTES - 3 * sizeof(void *)];
 } list;
 
 typedef struct text {

@@ -15,7 +15,7 @@ enum { STATE_BITS = 2 };
 typedef struct node {
     neve_object base;
     neve_object *refers_to;
-    size_t length;
+    char rest[LAYOUT_LIST_BYTES - sizeof(neve_object) - sizeof(void *)];
 } node;
 
 _Static_assert(sizeof(node) == LAYOUT_LIST_BYTES, "all models have lists of one size");

@@ -18,28 +18,12 @@ static neve_runtime *runtime;
 static neve_collector *collector;
 static size_t collected;
 
-static void traverse(neve_object *object, neve_visit_fn visit, void *arg, size_t *cursor)
-{
-    (void)cursor;
-    graph_node *n = (graph_node *)object;
-    if (n->slots[0] != NULL && visit(n->slots[0], arg) != 0)
-        return;
-    if (n->slots[1] != NULL)
-        (void)visit(n->slots[1], arg);
-}
-
-static void clear(neve_runtime *rt, neve_object *object)
-{
-    neve_clear_slot(rt, &((graph_node *)object)->slots[0]);
-    neve_clear_slot(rt, &((graph_node *)object)->slots[1]);
-}
-
 static const neve_type node_type = {
     .name = "node",
     .size = sizeof(graph_node),
-    .flags = NEVE_TYPE_CONTAINER | NEVE_TYPE_FREES_ONLY,
-    .traverse = traverse,
-    .clear = clear,
+    .flags = NEVE_TYPE_CONTAINER | NEVE_TYPE_SLOTS,
+    .slot_offset = offsetof(graph_node, slots),
+    .slot_count = 2,
 };
 
 static void check(neve_status status)
@@ -76,7 +60,7 @@ static node node_slot(node in, int slot)
 static void ring_drop(node head, int length)
 {
     (void)length;
-    neve_release(runtime, &head->base);
+    neve_release_cyclic(runtime, &head->base);
 }
 
 static void tree_drop(node root)
@@ -165,9 +149,9 @@ static void peer_pairs(size_t pairs, double *counted_ns, double *plain_ns)
 static const neve_type wide_type = {
     .name = "wide",
     .size = 64,
-    .flags = NEVE_TYPE_CONTAINER | NEVE_TYPE_FREES_ONLY,
-    .traverse = traverse,
-    .clear = clear,
+    .flags = NEVE_TYPE_CONTAINER | NEVE_TYPE_SLOTS,
+    .slot_offset = offsetof(graph_node, slots),
+    .slot_count = 2,
 };
 
 /* What a first full collection leaves resident beside objects that it has all made old. */

@@ -24,7 +24,7 @@ import common
 import pictures
 import prefork_server
 
-CONFIGURATIONS = ("stock", "freeze", "off", "neve", "prefork")
+CONFIGURATIONS = ("stock", "freeze", "off", "neve", "incremental", "prefork")
 # The name on the command line: the page that is asked for, and the case's name.
 CASES = {"nothing": ("page", "requests that keep nothing"), "lists": ("kept", "requests that keep 250 lists")}
 KEPT_LISTS = 250
@@ -130,13 +130,14 @@ def judge(case, rows):
             checks.append({"case": case, "target": what, "value": value, "limit": limit, "digits": digits,
                            "met": value <= limit})
 
-    neve, prefork, freeze, off = (rows.get(name, {}) for name in ("neve", "prefork", "freeze", "off"))
+    neve, incremental, prefork, freeze, off = (rows.get(name, {}) for name in (
+        "neve", "incremental", "prefork", "freeze", "off"))
     for figure in ("baseline_mb", "end_mb"):
         check(f"Neve, {COLUMNS[figure][0]}: at most that of gc.freeze", neve.get(figure), freeze.get(figure))
     own = kept_mb(BASELINE_REQUESTS) if case == "lists" else 0.0
     check(f"Neve + prefork, {COLUMNS['baseline_mb'][0]}" + (f", {own:.1f} of its own with it" if own else ""),
           prefork.get("baseline_mb"), TARGET_MB + own)
-    for name, row in (("neve", neve), ("prefork", prefork)):
+    for name, row in (("neve", neve), ("incremental", incremental), ("prefork", prefork)):
         if row and off:
             check(f"{common.LABELS[name]}: p99 over that with the collector off", row["p99_ms"] / off["p99_ms"],
                   TARGET_P99, 2)

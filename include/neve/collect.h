@@ -118,6 +118,9 @@ typedef struct neve_collection {
     size_t resurrected;   /* revived by a finalizer or a callback */
     size_t uncollectable; /* dead, but of types that cannot be reclaimed */
     bool is_partial;      /* some young objects are left for a collection that is due soon */
+    bool is_slice;        /* a slice of a cycle and nothing else: the young set stays */
+    /* The next one is due after so many allocations; 0: after as many as the threshold says. */
+    uint32_t next_after;
     /* Of the collected and uncollectable, what a slice of a cycle found; and whether the cycle ended. */
     size_t cycle_collected;
     size_t cycle_uncollectable;
@@ -132,7 +135,9 @@ NEVE_API neve_status neve_collect(neve_collector *collector, int generation,
 
 /* For hosts with a trigger of their own: generation 0 .. `generation` is due, as
  * neve_collector_safepoint would have found it. Where there are cycles that is a
- * young or a middle collection and a slice of the cycle; a full one never is. */
+ * young or a middle collection and a slice of the cycle, or, where the last one asked for
+ * it by `next_after`, a slice alone (`is_slice`: then the host's counts of collections stay);
+ * a full one never is. */
 NEVE_API neve_status neve_collect_due(neve_collector *collector, int generation,
                                       neve_collection *result);
 
@@ -147,7 +152,8 @@ NEVE_API bool neve_step(neve_collector *collector, uint32_t budget_us, neve_coll
  * the next one or by a full collection. NEVE_EBUSY inside a collection. */
 NEVE_API neve_status neve_collector_set_mode(neve_collector *collector, neve_mode mode);
 NEVE_API neve_mode neve_collector_mode(const neve_collector *collector);
-NEVE_API void neve_collector_set_pause_us(neve_collector *collector, uint32_t pause_us);
+/* 0: NEVE_DEFAULT_PAUSE_US. NEVE_EINVAL: over NEVE_MAX_PAUSE_US; nothing changes. */
+NEVE_API neve_status neve_collector_set_pause_us(neve_collector *collector, uint32_t pause_us);
 
 /* Worth calling in the parent before fork(), before neve_heap_before_fork: clears
  * what waits to be cleared (every child would do it, each in its own copy of the
@@ -170,6 +176,13 @@ NEVE_API neve_eval_breaker *neve_collector_breaker(neve_collector *collector);
  * it for the young threshold. A few instructions. */
 NEVE_API void neve_collector_count_alloc(neve_collector *collector);
 NEVE_API void neve_collector_count_free(neve_collector *collector);
+/* `object` has lost a reference that may have been the last one from outside of a cycle: a
+ * possible root of garbage (Bacon and Rajan, 2001). That reference is handed over, and
+ * is given back, by the host's `release`, right here or when the next collection begins;
+ * what is old and lives on then is verified together with what it refers to nearby, at
+ * a safe point soon. So old cycles that nothing else holds go without a collection of
+ * their generation. Inside a collection, or with the collector disabled: given back, no more. */
+NEVE_API void neve_collector_possible_root(neve_collector *collector, void *object);
 /* For hosts that count themselves: says so before neve_step, which asks whether
  * anything has happened. */
 NEVE_API void neve_collector_set_young_count(neve_collector *collector, uint32_t count);
@@ -284,6 +297,8 @@ typedef struct neve_collector_stats {
     size_t frozen;             /* objects in the permanent generation */
     size_t long_lived_total;   /* survivors of the last full collection */
     size_t long_lived_pending; /* promoted to the old generation since */
+    uint64_t roots_explored;   /* possible roots whose neighbourhood was looked at */
+    uint64_t roots_collected;  /* objects found dead that way; in generations[2].collected, too */
     size_t condemned;          /* dead objects that still wait to be cleared */
     uint64_t failed;           /* collections given up for want of memory */
 } neve_collector_stats;

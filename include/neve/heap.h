@@ -43,6 +43,7 @@ typedef enum neve_domain {
  * realloc and free do, with 16-byte alignment. They run with the heap's lock held,
  * and must not use the heap. */
 typedef struct neve_large_allocator {
+    size_t struct_size; /* sizeof(neve_large_allocator) of the caller */
     void *(*malloc)(void *ctx, size_t size);
     void *(*realloc)(void *ctx, void *block, size_t size);
     void (*free)(void *ctx, void *block);
@@ -54,12 +55,14 @@ typedef struct neve_large_allocator {
 } neve_large_allocator;
 
 /* Fills in the functions of an allocator of which only the name is known: "system" (malloc,
- * realloc and free, whoever serves them), "jemalloc", "mimalloc" or "tcmalloc". Those three
+ * realloc and free, whoever serves them), "jemalloc", "mimalloc" or "tcmalloc". The caller sets
+ * struct_size, and gets no more than it covers. Those three libraries
  * are called by names of their own (mallocx, mi_malloc, tc_malloc, ...), so that the
  * program's malloc stays what it is; the library is looked for among those that are
  * loaded (linked or preloaded), then loaded privately, and stays loaded.
  *
- * NEVE_EINVAL: there is no such name. NEVE_EUNSUPPORTED: the library is not installed or cannot
+ * NEVE_EINVAL: there is no such name, or struct_size is not that of neve_large_allocator (`message`
+ * says so). NEVE_EUNSUPPORTED: the library is not installed or cannot
  * be loaded into a running process; `message` (may be NULL) then gets the loader's
  * reason, always terminated. jemalloc as Debian builds it needs more thread-local
  * storage than a running process has to spare: link or preload it, or start the program
@@ -98,7 +101,7 @@ typedef struct neve_heap_options {
     /* So many requests of each size class and domain are left to the other
      * allocator by neve_heap_alloc_or, before the heap has pools for them: of most
      * sizes a program needs hardly more. 0: none. */
-    uint8_t rare_requests;
+    uint16_t rare_requests;
     neve_out_of_memory_fn on_out_of_memory; /* NULL: none */
     void *on_out_of_memory_ctx;
 } neve_heap_options;

@@ -22,7 +22,7 @@
  *
  * Thread state: all functions run in the thread that called the collector,
  * with the heap's lock held, and the mutator stopped, but for `condemn`,
- * `finalize`, `clear_weakrefs`, `clear`, `release` and `report_uncollectable`: these run the mutator's code, which
+ * `finalize`, `clear_weakrefs`, `clear`, `discard`, `release` and `report_uncollectable`: these run the mutator's code, which
  * may do anything except run a nested collection (it is refused). In the snapshot mode
  * `visit_roots`, `mark` and `traverse` also run in a child process, on a copy of the
  * memory, where the other threads are not and the locks that they held are never
@@ -172,6 +172,18 @@ typedef struct neve_host {
     void (*edges)(void *ctx, void *const *objects, size_t n, neve_edges *edges);
     /* These belong to generation 1 or 2 now, or to the permanent one (3). */
     void (*promote)(void *ctx, void *const *objects, size_t n, int generation);
+    /* These were condemned and live on, in a generation that `promote` has been told of:
+     * whatever `condemn` did is undone. May be NULL. */
+    void (*revive)(void *ctx, void *const *objects, size_t n);
+    /* As `condemn`, for objects that were proved dead and on which the collector holds no
+     * reference. True: none of them has a finalizer, weak references or anything else that
+     * has to be seen to before it goes, and `discard` follows at once. False: they go the
+     * ordinary way, which begins with `condemn`. NULL: as if false. */
+    bool (*condemn_plain)(void *ctx, void *const *objects, size_t n);
+    /* Drops the references that these, which only refer to one another, hold on others, and
+     * frees all of them. Code of the mutator that this sets off may run before they are
+     * freed. NULL if condemn_plain is. */
+    void (*discard)(void *ctx, void *const *objects, size_t n);
     /* These were proved dead: take them out of every listing of objects. The
      * collector holds a reference on each by now. *ran_code as below. */
     void (*condemn)(void *ctx, void *const *objects, size_t n, bool *ran_code);

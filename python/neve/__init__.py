@@ -159,8 +159,8 @@ def install(mode=None, pause_us=None, timer_ms=None):
     ``mode`` names the collector.  ``"generational"`` (the default) collects young, middle and old
     generations by the thresholds of :func:`gc.get_threshold`, as the interpreter's own collector
     does; its pauses are as long as its generations are large.  ``"incremental"`` collects the old
-    generation in slices of about ``pause_us`` microseconds (default 500), one after each collection
-    of the young one, and more when the program calls :func:`step`.  ``"snapshot"`` is the same,
+    generation in slices of about ``pause_us`` microseconds (default 500), after each collection
+    of the young one and on the way to the next, and when the program calls :func:`step`.  ``"snapshot"`` is the same,
     but a child process looks for what is unreachable, on a copy of the memory: for large heaps on
     machines with idle cores; the program stands still while the system makes the child, longer the
     more memory it has.  ``timer_ms`` has both go on while nothing is allocated: whenever no slice
@@ -195,7 +195,8 @@ def install(mode=None, pause_us=None, timer_ms=None):
 def uninstall():
     """Give collection, and the allocation of new objects, back to the interpreter.
 
-    What Neve has allocated stays valid and is freed by Neve.  May be followed by :func:`install`.
+    What Neve has allocated stays valid and is freed by Neve; what it has made immortal is finalized
+    at exit all the same.  May be followed by :func:`install`.
     Does nothing if Neve is not installed.  Raises ``RuntimeError`` during a collection.
     """
     _neve.uninstall()

@@ -54,10 +54,11 @@ static struct {
     void *(*raw_calloc)(void *ctx, size_t count, size_t size); /* NULL: not watched */
 } allocator;
 
-/* So many blocks of each size are left to the interpreter's own allocator, which has
- * used most sizes before Neve was installed: about as many as its open pools have room
- * for on pages that they hold already. */
-#define RARE_REQUESTS 250
+/* So many requests of each size are left to the interpreter's own allocator, which has
+ * used most sizes before Neve was installed and has room for them on pages that it holds
+ * already. Whoever opens a pool for a size pays for two, objects and buffers apart, so
+ * that sizes of which a program needs some hundred had better stay there. */
+#define RARE_REQUESTS 500
 
 /* flatten: the heap's fast paths become part of these functions, which CPython
  * calls through pointers millions of times in a second. hot: they lie side by side, on

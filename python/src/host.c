@@ -93,13 +93,32 @@ static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *ar
     *cursor = end < edges.count ? end : 0;
 }
 
-/* What host_traverse would visit, where that is one array and one more at most. */
+/* Whether none of a tuple's items can be anybody's candidate. */
+static bool holds_leaves_only(const PyTupleObject *tuple)
+{
+    for (Py_ssize_t i = 0; i < Py_SIZE(tuple); i++)
+        if (tuple->ob_item[i] != NULL && PyType_IS_GC(Py_TYPE(tuple->ob_item[i])))
+            return false;
+    return true;
+}
+
+/* What host_traverse would visit, where that is one array and one more at most. Tuples of
+ * leaves are many, until they are untracked, and their items' types, which were in use
+ * when the tuple was made, take less to read than the items to be looked up. */
 static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges)
 {
     (void)ctx;
+    nvpy_layouts layouts = {.types = {NULL}};
+    /* How many values a dict has is told by its keys, which lie elsewhere. */
     for (size_t i = 0; i < n; i++)
-        if (!array_of(objects[i], &edges[i]) && !nvpy_compat_instance_edges(objects[i], &edges[i]))
+        if (Py_TYPE((PyObject *)objects[i]) == &PyDict_Type)
+            __builtin_prefetch(((const PyDictObject *)objects[i])->ma_keys);
+    for (size_t i = 0; i < n; i++)
+        if (!array_of(objects[i], &edges[i]) &&
+            !nvpy_compat_instance_edges(objects[i], &layouts, &edges[i]))
             edges[i].stride = 0;
+        else if (PyTuple_CheckExact((PyObject *)objects[i]) && holds_leaves_only(objects[i]))
+            edges[i].count = 0;
 }
 
 static void host_retain(void *ctx, void *const *objects, size_t n)
@@ -294,6 +313,8 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
     neve_span lists[NEVE_MARK_BATCH];
     PyObject *others[NEVE_MARK_BATCH];
     size_t list_count = 0, other_count = 0;
+    nvpy_layouts layouts = {.types = {NULL}};
+    neve_edges edges;
     for (size_t i = 0; i < n && i < AHEAD; i++)
         __builtin_prefetch(objects[i]);
     for (size_t i = 0; i < n; i++) {
@@ -321,6 +342,12 @@ static void host_mark(void *ctx, void *const *objects, size_t n, neve_marker *ma
             __builtin_prefetch(((const PyDictObject *)object)->ma_keys);
             __builtin_prefetch((char *)((const PyDictObject *)object)->ma_keys + 64);
             __builtin_prefetch(((const PyDictObject *)object)->ma_values);
+        } else if (nvpy_compat_instance_edges(object, &layouts, &edges) && edges.stride == 1) {
+            __builtin_prefetch(edges.items);
+            lists[list_count++] = (neve_span){edges.items, edges.count};
+            if (edges.also != NULL)
+                neve_mark_visit(edges.also, marker);
+            continue;
         }
         others[other_count++] = object;
     }

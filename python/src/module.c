@@ -37,7 +37,7 @@ static PyObject *install(PyObject *self, PyObject *args)
     int mode = mode_of(name);
     if (mode < 0)
         return PyErr_Format(PyExc_ValueError, "neve has no mode '%s'", name);
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    if (!nvpy_compat_is_main(PyInterpreterState_Get())) {
         PyErr_SetString(PyExc_RuntimeError, "neve serves the main interpreter only; "
                                             "sub-interpreters keep CPython's collector");
         return NULL;
@@ -63,7 +63,7 @@ static PyObject *install(PyObject *self, PyObject *args)
     if (mode == NEVE_MODE_SNAPSHOT)
         nvpy_exec_install();
     nvpy.pause_us = pause_us;
-    neve_collector_set_pause_us(nvpy.collector, pause_us);
+    (void)neve_collector_set_pause_us(nvpy.collector, pause_us); /* the package has checked it */
     if (stress) {
         nvpy.threshold = nvpy_generation(nvpy.interp, 0)->threshold;
         nvpy_generation(nvpy.interp, 0)->threshold = 1;

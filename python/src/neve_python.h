@@ -49,6 +49,7 @@ typedef struct nvpy_state {
     PyGC_Head hidden[NUM_GENERATIONS];
     bool is_hidden;
     int hidden_debug; /* gc flags taken away between start and stop */
+    int hidden_counts[NUM_GENERATIONS];
     Py_ssize_t long_lived_total, long_lived_pending;
     int generation;        /* of the collection under way */
     bool has_spliced;      /* see nvpy_host: promote */

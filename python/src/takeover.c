@@ -43,6 +43,8 @@ static void hide(void)
     nvpy.is_hidden = true;
     nvpy.long_lived_total = gc->long_lived_total;
     nvpy.long_lived_pending = gc->long_lived_pending;
+    for (int i = 0; i < NUM_GENERATIONS; i++)
+        nvpy.hidden_counts[i] = nvpy_generation(nvpy.interp, i)->count;
     nvpy.hidden_debug = gc->debug & NVPY_DEBUG_STATS;
     gc->debug &= ~NVPY_DEBUG_STATS;
 }
@@ -114,6 +116,15 @@ static void add_cycle_results(const neve_collection *collection)
     (void)nvpy_compat_add_results(nvpy.interp, NUM_GENERATIONS - 1, &part, NULL);
 }
 
+/* The interpreter has counted a collection, and begun to count to the next; but this was a
+ * slice, and the young set is as it was. */
+static void undo_counts(int generation)
+{
+    for (int i = 1; i < NUM_GENERATIONS; i++)
+        nvpy_generation(nvpy.interp, i)->count = nvpy.hidden_counts[i];
+    nvpy_statistics(nvpy.interp, generation)->collections--;
+}
+
 static void run_collection(int generation, PyObject *info)
 {
     struct _gc_runtime_state *gc = nvpy_gc(nvpy.interp);
@@ -153,9 +164,11 @@ static void run_collection(int generation, PyObject *info)
     nvpy.runs++;
     if (is_due && in_slices) {
         add_cycle_results(&collection);
-        if (collection.is_partial) /* some young ones are left for soon */
-            nvpy_generation(nvpy.interp, 0)->count =
-                nvpy_generation(nvpy.interp, 0)->threshold * 3 / 4;
+        if (collection.is_slice)
+            undo_counts(generation);
+        struct gc_generation *young = nvpy_generation(nvpy.interp, 0);
+        if (collection.next_after != 0 && (int)collection.next_after <= young->threshold)
+            young->count = young->threshold - (int)collection.next_after;
     }
     neve_collection own = collection;
     own.collected -= collection.cycle_collected;
@@ -252,6 +265,21 @@ static PyMethodDef on_collection_def = {"neve_on_collection",
                                         (PyCFunction)(void (*)(void))on_collection, METH_FASTCALL,
                                         "Neve's part in the interpreter's collections."};
 
+/* What Neve has made immortal it finalizes even if it was uninstalled meanwhile: nobody else
+ * would find it. For that it takes the lists of objects over once more. */
+static void finalize_after_uninstall(void)
+{
+    if (nvpy.immortals == 0 || PyInterpreterState_Get() != PyInterpreterState_Main())
+        return;
+    if (!nvpy_takeover_install()) {
+        PyErr_Clear(); /* no memory, or this is called by hand from a finalizer */
+        return;
+    }
+    nvpy.is_leaving = true;
+    nvpy_immortal_finalize();
+    nvpy_takeover_leave();
+}
+
 /* Runs after all other atexit functions, unless they were registered before
  * Neve was installed. */
 static PyObject *at_exit(PyObject *self, PyObject *unused)
@@ -261,7 +289,9 @@ static PyObject *at_exit(PyObject *self, PyObject *unused)
     nvpy.is_leaving = true;
     /* With the collector enabled, the interpreter collects once more before it
      * takes its modules apart, and we leave after that (see on_collection). */
-    if (nvpy.interp != NULL && !PyGC_IsEnabled()) {
+    if (nvpy.interp == NULL) {
+        finalize_after_uninstall();
+    } else if (!PyGC_IsEnabled()) {
         nvpy_immortal_finalize();
         nvpy_takeover_leave();
     }

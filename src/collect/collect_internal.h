@@ -12,6 +12,7 @@
  *   verify.c     trial deletion: which candidates are dead
  *   reclaim.c    weak references, finalizers, verification again, clearing
  *
+ * In all modes possible_roots.c nominates what programs say may have become garbage.
  * In the generational mode young.c says which young collections need not verify.
  *
  * In the incremental mode the old generation is collected by cycles instead:
@@ -133,12 +134,12 @@ typedef enum nv_group_stage {
     NV_GROUP_SUM,    /* one go: are they dead? */
 } nv_group_stage;
 
-/* Where the marks of chunks are that references have led to, found by the chunk's
+/* Where the grey bits of chunks are that references have led to, found by the chunk's
  * number; NULL: it has none. */
 #define NV_NEAR_CHUNKS 64u
 typedef struct nv_near {
     uintptr_t number;
-    const nv_mark_word *marks;
+    const uint64_t *grey;
 } nv_near;
 
 typedef struct nv_group {
@@ -212,15 +213,22 @@ typedef struct nv_cycle {
     size_t reachable_before;
     size_t pace;            /* promotions per young collection, averaged, * 16 */
     uint64_t young_ns;      /* which these take, averaged */
+    uint64_t program_ns;    /* which the program runs from one to the next, averaged */
+    uint64_t ran_ns;        /* since the last one, between the stops so far */
+    uint64_t stopped_ns;    /* when the last stop ended */
+    unsigned stops;         /* until the next young collection, with that after the last */
+    unsigned stops_left;    /* of these, slices alone */
+    uint64_t slice_ns;      /* which each may take */
     uint64_t expected_ns;   /* to be spent, all in all */
-    uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns */
-    uint64_t end_ns;        /* when the last one ended */
-    size_t middle;          /* objects in the middle generation, at most */
-    unsigned vain;          /* times in a row that nearly all of it survived */
-    unsigned bypass;        /* so many young collections still make their survivors old */
-    size_t unpaid;          /* promotions that the next slice has to pay for */
-    uint32_t quiet_count;   /* the young count and ... */
-    size_t quiet_old;       /* ... the old population when the last cycle ended */
+    uint64_t ns_per_object; /* what the last cycle took, in 1/16 ns, and the one before */
+    uint64_t ns_per_object_before;
+    uint64_t end_ns;      /* when the last one ended */
+    size_t middle;        /* objects in the middle generation, at most */
+    unsigned vain;        /* times in a row that nearly all of it survived */
+    unsigned bypass;      /* so many young collections still make their survivors old */
+    size_t unpaid;        /* promotions that the next slice has to pay for */
+    uint32_t quiet_count; /* the young count and ... */
+    size_t quiet_old;     /* ... the old population when the last cycle ended */
     /* The same for bytes held. */
     size_t held, low_held; /* when somebody looked last; the least since the last cycle ended */
     size_t held_alarm;     /* so many make a young collection due; 0: none do */
@@ -244,6 +252,19 @@ typedef struct nv_young {
     bool has_passed; /* some objects of the middle generation were never verified */
     size_t held;     /* bytes, when there were none */
 } nv_young;
+
+/* Objects that may have become garbage: see possible_roots.c. */
+#define NV_POSSIBLE_ROOTS 256u
+typedef struct nv_explored nv_explored;
+typedef struct nv_possible_roots {
+    void *items[NV_POSSIBLE_ROOTS]; /* the collector holds a reference on each */
+    size_t count;
+    nv_explored *explored; /* NULL: not made yet */
+    size_t looked_at;      /* of the last batch */
+    unsigned vain;         /* batches in a row in which next to nothing was dead */
+    unsigned skip;         /* so many batches are given back unseen */
+    uint64_t explored_count, collected;
+} nv_possible_roots;
 
 struct neve_gather {
     neve_collector *collector;
@@ -269,6 +290,7 @@ struct neve_collector {
     nv_young passing;
     nv_cycle cycle;
     nv_snapshot snapshot;
+    nv_possible_roots possible;
     size_t gather_limit;             /* as many young objects are enough for one collection */
     size_t gathered_pools;           /* where the list of touched pools was left */
     bool is_partial;                 /* some young objects were not gathered */
@@ -329,6 +351,10 @@ bool nv_is_tracked(const neve_collector *c, void *object);
  * want of memory for a table some may stay in a younger one: they are moved to
  * the end. Returns how many went where they should. */
 size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation);
+/* Moves all young and middle objects to the old generation, in the tables alone: for
+ * hosts that neither gather nor are told. Those that the host does not track are among
+ * them; whoever lists old objects asks. */
+void nv_promote_unseen(neve_collector *c);
 /* Old and permanent objects, by counting bits. */
 void nv_count_states(const neve_heap *heap, size_t *old, size_t *frozen);
 /* Whether the state bits in this word of the chunk are those of objects: in
@@ -368,10 +394,24 @@ neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);
 void nv_mark_finish(neve_collector *c);
 bool nv_mark_is_white(const neve_collector *c, const void *object);
 void nv_mark_blacken(neve_collector *c, const void *object);
+/* No granule of the words [first, end) is white or grey from now on. */
+void nv_mark_clear(nv_chunk *chunk, unsigned first, unsigned end);
 /* When the marking is over grey bits can serve others: sets that of an object in a
  * chunk of ours; and takes a chunk with some out of the queue (NULL: there is none). */
 void nv_mark_make_grey(neve_collector *c, const void *object);
 nv_chunk *nv_mark_take_chunk(neve_collector *c);
+
+/* ---- possible_roots.c ---- */
+
+/* Gives the references on the possible roots back, which may run code of the mutator. */
+void nv_possible_give_back(neve_collector *c);
+/* A safe point: whether there are enough of them to be looked at. */
+bool nv_possible_is_due(const neve_collector *c);
+/* Gives them back, and fills c->candidates with what some of them may leave as garbage. */
+neve_status nv_possible_nominate(neve_collector *c);
+/* So many of these candidates were dead. */
+void nv_possible_verified(neve_collector *c, size_t dead);
+void nv_possible_drop(neve_collector *c);
 
 /* ---- verify.c ---- */
 
@@ -397,6 +437,8 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0:
 /* How many references the object holds, or at least `enough`: what verifying it takes, and
  * what clearing it takes. */
 size_t nv_count_references(neve_collector *c, void *object, size_t enough);
+/* How many of the first of them, one at least, hold that many together. */
+size_t nv_count_holders(neve_collector *c, void *const *objects, size_t n, size_t enough);
 
 /* ---- finalize.c ---- */
 
@@ -496,6 +538,11 @@ int nv_pace_generation(neve_collector *c, int generation);
 /* After that collection, which took `spent_ns` of processor time: begins a cycle where
  * one is due, and runs a slice of it. */
 void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns);
+/* At each automatic stop first: for how long a slice may run that comes between two young
+ * collections; 0: a young collection is due. */
+uint64_t nv_pace_stop(neve_collector *c);
+/* At its end: after how many allocations the next one is due; 0: as always. */
+uint32_t nv_pace_next_after(neve_collector *c, bool was_slice);
 /* `n` objects went to the next generation, or, where c->is_partial, to the old one. */
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
 /* Of the middle generation so many objects were left and were found dead. */

@@ -36,9 +36,9 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
     neve_collector_set_thresholds(c, has_thresholds ? options->thresholds : default_thresholds);
     c->is_enabled = true;
     c->mode = options->mode;
-    neve_collector_set_pause_us(c, options->pause_us);
+    (void)neve_collector_set_pause_us(c, options->pause_us); /* it has been checked */
     if (host->gather == NULL)
-        heap->tracks_touched = true;
+        nv_touched_begin(heap);
     const char *stress = getenv("NEVE_GC_STRESS");
 #ifdef NEVE_GC_STRESS_DEFAULT
     c->is_stressed = stress == NULL || strtol(stress, NULL, 10) != 0;
@@ -63,6 +63,7 @@ void neve_collector_destroy(neve_collector *c)
     nv_cycle_abandon(c);
     nv_snapshot_reap(c, true);
     nv_verify_finish(c);
+    nv_possible_drop(c);
     nv_vec_destroy(heap, &c->young);
     nv_vec_destroy(heap, &c->candidates);
     nv_vec_destroy(heap, &c->untrackable);
@@ -95,6 +96,7 @@ void nv_tables_drop(neve_collector *c)
     nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
     c->map.slots = NULL;
     c->map.slot_bytes = 0;
+    nv_possible_drop(c);
 }
 
 /* After so many allocations the next part of an oversized young generation is due. */
@@ -263,14 +265,84 @@ static void add_to_stats(neve_generation_stats *stats, const neve_collection *co
         stats->longest_pause_ns = collection->duration_ns;
 }
 
+/* Goes on with the cycle, and does nothing else. */
+static void run_slice(neve_collector *c, uint64_t budget_ns)
+{
+    c->is_collecting = true;
+    c->current = (neve_collection){.generation = 2, .is_slice = true, .start_ns = nv_os_now_ns()};
+    if (c->listener.begin != NULL)
+        c->listener.begin(c->listener.ctx, &c->current);
+    nv_cycle_run(c, c->current.start_ns + budget_ns);
+    uint64_t now_ns = nv_os_now_ns();
+    nv_cache_tick(c->heap, now_ns);
+    nv_arena_tick(c->heap, now_ns);
+    c->current.duration_ns = now_ns - c->current.start_ns;
+    c->is_collecting = false;
+    if (c->listener.end != NULL)
+        c->listener.end(c->listener.ctx, &c->current);
+}
+
+/* A stop between two young collections. */
+static void run_due_slice(neve_collector *c, uint64_t budget_ns, neve_collection *result)
+{
+    neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
+    run_slice(c, budget_ns);
+    c->current.next_after = nv_pace_next_after(c, true);
+    c->counts[0] = c->thresholds[0] - c->current.next_after;
+    if (result != NULL)
+        *result = c->current;
+}
+
+/* What has lost references is looked at, in all generations but the young. */
+static void collect_possible(neve_collector *c)
+{
+    neve_collection *current = &c->current;
+    *current = (neve_collection){.generation = 2, .start_ns = nv_os_now_ns()};
+    c->is_collecting = true;
+    if (c->listener.begin != NULL)
+        c->listener.begin(c->listener.ctx, current);
+    if (c->host->begin != NULL)
+        c->host->begin(c->ctx, 2, true);
+    /* What dies here is not young, and no reason to wait longer for a young collection. */
+    uint32_t young = c->counts[0];
+    neve_status status = nv_possible_nominate(c);
+    current->nominate_ns = nv_os_now_ns() - current->start_ns;
+    if (status == NEVE_OK && c->candidates.count > 0)
+        status = nv_collect_candidates(c, &c->now, NV_SLICE);
+    if (c->counts[0] < young)
+        c->counts[0] = young;
+    nv_verify_finish(c);
+    nv_vec_trim(c->heap, &c->candidates);
+    if (status != NEVE_OK)
+        c->failed++;
+    nv_possible_verified(c, current->collected);
+    c->stats[2].collected += current->collected;
+    size_t *pending = &c->long_lived_pending;
+    *pending = current->collected < *pending ? *pending - current->collected : 0;
+    current->duration_ns = nv_os_now_ns() - current->start_ns;
+    c->stats[2].time_ns += current->duration_ns;
+    c->is_collecting = false;
+    if (c->listener.end != NULL)
+        c->listener.end(c->listener.ctx, current);
+    nv_collector_assert_sound(c);
+}
+
 static neve_status collect_and_record(neve_collector *c, int generation, bool is_explicit,
                                       neve_collection *result)
 {
     if (c->is_collecting)
         return NEVE_EBUSY;
+    if (!is_explicit && c->possible.count > 0)
+        collect_possible(c);  /* given back, they would be forgotten */
+    nv_possible_give_back(c); /* or else these would look held from outside */
+    bool in_slices = neve_mode_has_cycles(c->mode) && !is_explicit;
+    uint64_t slice_ns = in_slices ? nv_pace_stop(c) : 0;
+    if (slice_ns != 0) {
+        run_due_slice(c, slice_ns, result);
+        return NEVE_OK;
+    }
     c->is_collecting = true;
     neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
-    bool in_slices = neve_mode_has_cycles(c->mode) && !is_explicit;
     c->gather_limit = SIZE_MAX;
     int asked = generation;
     if (in_slices)
@@ -331,19 +403,22 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     } else {
         nv_pace_start(c); /* from what is held now */
     }
+    nv_cache_tick(c->heap, now_ns);
     nv_arena_tick(c->heap, now_ns);
     c->is_collecting = false;
+    if (in_slices)
+        current->next_after = nv_pace_next_after(c, false);
+    uint32_t threshold = c->thresholds[0];
+    if (current->is_partial) /* the rest of the young ones comes soon, but not in the same pause */
+        current->next_after = threshold / 4 < MORE_SOON ? threshold / 4 : MORE_SOON;
+    if (current->next_after != 0)
+        c->counts[0] = threshold - current->next_after;
 
     if (status != NEVE_OK) {
         if (c->listener.failed != NULL)
             c->listener.failed(c->listener.ctx, current, status);
     } else if (c->listener.end != NULL) {
         c->listener.end(c->listener.ctx, current);
-    }
-    if (current->is_partial) {
-        /* The rest of the young ones comes soon, but not in the same pause. */
-        uint32_t threshold = c->thresholds[0];
-        c->counts[0] = threshold - (threshold / 4 < MORE_SOON ? threshold / 4 : MORE_SOON);
     }
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
@@ -381,6 +456,8 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
         return false;
     nv_snapshot_reap(c, false);
     if (!cycle_is_pending(c)) {
+        if (c->possible.count > 0)
+            collect_possible(c);
         if (!nv_pace_has_changed(c))
             return false;
         /* It begins with a collection of the middle generation, and, should the young
@@ -389,18 +466,7 @@ bool neve_step(neve_collector *c, uint32_t budget_us, neve_collection *result)
         collect_and_record(c, 1, false, result);
         return cycle_is_pending(c) || c->cycle.is_wanted;
     }
-    c->is_collecting = true;
-    c->current = nothing;
-    c->current.start_ns = nv_os_now_ns();
-    if (c->listener.begin != NULL)
-        c->listener.begin(c->listener.ctx, &c->current);
-    nv_cycle_run(c, c->current.start_ns + (uint64_t)budget_us * 1000);
-    uint64_t now_ns = nv_os_now_ns();
-    nv_arena_tick(c->heap, now_ns);
-    c->current.duration_ns = now_ns - c->current.start_ns;
-    c->is_collecting = false;
-    if (c->listener.end != NULL)
-        c->listener.end(c->listener.ctx, &c->current);
+    run_slice(c, (uint64_t)budget_us * 1000);
     if (result != NULL)
         *result = c->current;
     return cycle_is_pending(c);
@@ -439,6 +505,8 @@ void neve_collector_safepoint(neve_collector *c)
         collect_and_record(c, 2, false, NULL);
         return;
     }
+    if (nv_possible_is_due(c))
+        collect_possible(c);
     if (c->counts[0] <= c->thresholds[0] && c->heap->large_bytes < c->cycle.large_alarm)
         return; /* enough was freed since the event was set */
     int generation = 0;
@@ -527,9 +595,12 @@ neve_mode neve_collector_mode(const neve_collector *c)
     return c->mode;
 }
 
-void neve_collector_set_pause_us(neve_collector *c, uint32_t pause_us)
+neve_status neve_collector_set_pause_us(neve_collector *c, uint32_t pause_us)
 {
+    if (pause_us > NEVE_MAX_PAUSE_US)
+        return NEVE_EINVAL;
     c->pause_us = pause_us != 0 ? pause_us : NEVE_DEFAULT_PAUSE_US;
+    return NEVE_OK;
 }
 
 void neve_collector_set_listener(neve_collector *c, const neve_listener *listener)
@@ -564,6 +635,8 @@ void neve_collector_get_stats(const neve_collector *collector, neve_collector_st
     c->gather_limit = limit;
     c->gathered_pools = pools;
     c->is_partial = is_partial;
+    stats->roots_explored = c->possible.explored_count;
+    stats->roots_collected = c->possible.collected;
     stats->long_lived_total = c->long_lived_total;
     stats->long_lived_pending = c->long_lived_pending;
     stats->condemned = c->later.items.count - c->later.at;

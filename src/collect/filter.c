@@ -38,7 +38,7 @@ static inline uint32_t *slot_of(const neve_collector *c, const void *object)
         return NULL;
     const nv_chunk *chunk = nv_entry_chunk(entry);
     unsigned granule = nv_granule(object);
-    if ((chunk->marks[granule / 64].white >> (granule % 64) & 1) == 0)
+    if (!nv_bit_is_set(chunk->white, granule))
         return NULL;
     return nv_index_slot(entry, chunk->suspects, object);
 }
@@ -63,10 +63,10 @@ static bool take_suspects(neve_collector *c)
     }
     unsigned w = cycle->word;
     for (; w < NV_CHUNK_WORDS && cycle->count + 64 <= BATCH; w++) {
-        uint64_t bits = chunk->marks[w].white;
+        uint64_t bits = chunk->white[w];
         if (bits == 0)
             continue;
-        for (bits &= chunk->state[w].hi & ~chunk->state[w].lo; bits != 0; bits &= bits - 1) {
+        for (bits &= nv_old_bits(chunk, w); bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
             __builtin_prefetch(object);

@@ -12,16 +12,18 @@ static void freeze_chunk(nv_chunk *chunk, void *arg)
 {
     (void)arg;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-        if ((chunk->state[w].hi & ~chunk->state[w].lo) != 0 && nv_holds_objects(chunk, w))
-            chunk->state[w].lo |= chunk->state[w].hi;
+        if (nv_old_bits(chunk, w) != 0 && nv_holds_objects(chunk, w)) {
+            chunk->has_low = true;
+            chunk->low[w] |= chunk->high[w];
+        }
 }
 
 static void unfreeze_chunk(nv_chunk *chunk, void *arg)
 {
     (void)arg;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-        if ((chunk->state[w].hi & chunk->state[w].lo) != 0 && nv_holds_objects(chunk, w))
-            chunk->state[w].lo &= ~chunk->state[w].hi;
+        if (nv_frozen_bits(chunk, w) != 0 && nv_holds_objects(chunk, w))
+            chunk->low[w] &= ~chunk->high[w];
 }
 
 neve_status neve_collector_freeze(neve_collector *c)
@@ -57,6 +59,7 @@ void neve_collector_before_fork(neve_collector *c)
 {
     if (c->is_collecting)
         return;
+    nv_possible_give_back(c);
     c->is_collecting = true;
     nv_reclaim_drain(c);
     c->is_collecting = false;

@@ -42,7 +42,7 @@ bool nv_group_is_condemned(const neve_collector *c, const void *object)
         return false;
     const nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
-    return chunk != NULL && (chunk->marks[granule / 64].grey >> (granule % 64) & 1) != 0;
+    return chunk != NULL && nv_bit_is_set(chunk->grey, granule);
 }
 
 /* ---- what is done in slices ---- */
@@ -53,7 +53,7 @@ static bool list_chunk(neve_collector *c, nv_chunk *chunk)
     if (!nv_vec_push(c->heap, &group->chunks, chunk))
         return false;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-        for (uint64_t bits = chunk->marks[w].grey; bits != 0; bits &= bits - 1) {
+        for (uint64_t bits = chunk->grey[w]; bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
             if (!nv_vec_push(c->heap, &group->members, object))
@@ -86,12 +86,9 @@ static inline bool is_member(const neve_heap *heap, nv_group *group, const void 
     nv_near *near = &group->near[number % NV_NEAR_CHUNKS];
     if (NEVE_UNLIKELY(near->number != number)) {
         const nv_chunk *chunk = nv_chunk_find(heap, object);
-        *near = (nv_near){number, chunk == NULL ? NULL : chunk->marks};
+        *near = (nv_near){number, chunk == NULL ? NULL : chunk->grey};
     }
-    if (near->marks == NULL)
-        return false;
-    unsigned granule = nv_granule(object);
-    return (near->marks[granule / 64].grey >> (granule % 64) & 1) != 0;
+    return near->grey != NULL && nv_bit_is_set(near->grey, nv_granule(object));
 }
 
 static int visit_member(void *object, void *arg)
@@ -127,13 +124,15 @@ static size_t list_next(neve_collector *c, place *at, bool are_held, sum *s)
             at->word = 0;
             continue;
         }
-        nv_mark_word *marks = &chunk->marks[at->word];
-        nv_state_word state = chunk->state[at->word++];
-        at->bits = marks->grey;
+        unsigned w = at->word++;
+        at->bits = chunk->grey[w];
+        if (at->bits == 0)
+            continue;
         /* The dead that are held have lost their states. */
-        if (!are_held && (at->bits & ~(state.hi & ~state.lo)) != 0) {
-            at->bits &= state.hi & ~state.lo;
-            marks->grey = at->bits; /* the others left our care without being freed */
+        uint64_t old = nv_old_bits(chunk, w);
+        if (!are_held && (at->bits & ~old) != 0) {
+            at->bits &= old;
+            chunk->grey[w] = at->bits; /* the others left our care without being freed */
             s->has_left = true;
         }
     }
@@ -150,8 +149,7 @@ static size_t take_tracked(neve_collector *c, void *const *listed, size_t n, voi
             continue;
         }
         unsigned granule = nv_granule(listed[i]);
-        nv_chunk_find(c->heap, listed[i])->marks[granule / 64].grey &=
-            ~((uint64_t)1 << (granule % 64));
+        nv_chunk_find(c->heap, listed[i])->grey[granule / 64] &= ~nv_bit(granule);
         s->has_left = true;
     }
     return taken;
@@ -276,16 +274,17 @@ static void clear_bits(neve_collector *c, bool states, bool grey)
     for (size_t i = 0; i < chunks->count; i++) {
         const nv_chunk *chunk = chunks->items[i];
         for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
-            uint64_t bits = chunk->marks[w].grey;
+            uint64_t bits = chunk->grey[w];
             if (bits == 0)
                 continue;
             if (grey)
-                chunk->marks[w].grey = 0;
+                chunk->grey[w] = 0;
             if (!states)
                 continue;
-            c->heap->old_objects -= (size_t)__builtin_popcountll(chunk->state[w].hi & bits);
-            chunk->state[w].hi &= ~bits;
-            chunk->state[w].lo &= ~bits;
+            c->heap->old_objects -= (size_t)__builtin_popcountll(chunk->high[w] & bits);
+            chunk->high[w] &= ~bits;
+            if ((nv_low_bits(chunk, w) & bits) != 0)
+                chunk->low[w] &= ~bits;
         }
     }
 }

@@ -25,43 +25,47 @@
  */
 #include "collect_internal.h"
 
-/* Nothing of one pool's granules is white or grey. Reads before it writes: pages of
- * the table that went back to the system stay there, where nothing was old. */
-static void unmark(nv_chunk *chunk, unsigned first)
+/* Reads before it writes: pages of the tables that went back to the system stay there,
+ * where nothing was old. */
+static void clear_words(uint64_t *bits, unsigned first, unsigned end)
 {
-    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++)
-        if ((chunk->marks[w].white | chunk->marks[w].grey) != 0)
-            chunk->marks[w] = (nv_mark_word){0};
+    for (unsigned w = first; w < end; w++)
+        if (bits[w] != 0)
+            bits[w] = 0;
+}
+
+void nv_mark_clear(nv_chunk *chunk, unsigned first, unsigned end)
+{
+    clear_words(chunk->white, first, end);
+    clear_words(chunk->grey, first, end);
 }
 
 /* White bits of one pool's granules, or as many of a chunk that is no arena. */
 static void whiten(neve_collector *c, nv_chunk *chunk, unsigned first)
 {
+    unsigned end = first + (unsigned)NV_POOL_BITS_WORDS;
     uint64_t any_old = 0, any_frozen = 0;
-    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
-        nv_state_word state = chunk->state[w];
-        any_old |= state.hi & ~state.lo;
-        any_frozen |= state.hi & state.lo;
+    for (unsigned w = first; w < end; w++) {
+        any_old |= nv_old_bits(chunk, w);
+        any_frozen |= nv_frozen_bits(chunk, w);
     }
     c->has_frozen |= any_frozen != 0;
     if (any_old == 0) {
-        unmark(chunk, first);
+        nv_mark_clear(chunk, first, end);
     } else {
-        for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
-            nv_state_word state = chunk->state[w];
-            chunk->marks[w] = (nv_mark_word){.white = state.hi & ~state.lo};
-        }
+        for (unsigned w = first; w < end; w++)
+            chunk->white[w] = nv_old_bits(chunk, w);
+        clear_words(chunk->grey, first, end);
     }
     if (c->mark_is_sliced || (any_old | any_frozen) == 0)
         return; /* nobody wants to know how many there are */
     size_t old = 0, frozen = 0;
-    for (unsigned w = first; w < first + NV_POOL_BITS_WORDS; w++) {
-        nv_state_word state = chunk->state[w];
-        if (state.hi == 0)
+    for (unsigned w = first; w < end; w++) {
+        if (chunk->high[w] == 0)
             continue;
-        size_t both = (size_t)__builtin_popcountll(state.hi & state.lo);
+        size_t both = (size_t)__builtin_popcountll(nv_frozen_bits(chunk, w));
         frozen += both;
-        old += (size_t)__builtin_popcountll(state.hi) - both;
+        old += (size_t)__builtin_popcountll(chunk->high[w]) - both;
     }
     c->old += old;
     c->frozen += frozen;
@@ -81,10 +85,11 @@ void nv_mark_whiten(neve_collector *c, nv_chunk *chunk)
     if (chunk->is_grey)
         chunk->is_grey = false;
     for (unsigned p = 0; p < NV_POOLS; p++) {
+        unsigned first = p * (unsigned)NV_POOL_BITS_WORDS;
         if (has_objects(chunk, p))
-            whiten(c, chunk, p * (unsigned)NV_POOL_BITS_WORDS);
+            whiten(c, chunk, first);
         else
-            unmark(chunk, p * (unsigned)NV_POOL_BITS_WORDS);
+            nv_mark_clear(chunk, first, first + (unsigned)NV_POOL_BITS_WORDS);
     }
 }
 
@@ -106,19 +111,19 @@ static void queue_chunk(neve_collector *c, nv_chunk *chunk)
 static inline void mark(neve_collector *c, nv_chunk *chunk, void *object)
 {
     unsigned granule = nv_granule(object);
-    nv_mark_word *word = &chunk->marks[granule / 64];
-    uint64_t bit = (uint64_t)1 << (granule % 64);
-    uint64_t white = word->white;
+    uint64_t bit = nv_bit(granule);
+    uint64_t white = chunk->white[granule / 64];
     if ((white & bit) == 0)
         return;
-    word->white = white & ~bit;
+    chunk->white[granule / 64] = white & ~bit;
     c->marker.fresh++;
     size_t depth = c->mark_depth;
     if (NEVE_LIKELY(depth < c->mark_room)) {
+        __builtin_prefetch(object);
         c->mark_stack[depth] = object;
         c->mark_depth = depth + 1;
     } else {
-        word->grey |= bit;
+        chunk->grey[granule / 64] |= bit;
         queue_chunk(c, chunk);
     }
 }
@@ -137,26 +142,26 @@ int neve_mark_visit(void *object, void *marker)
 static void mark_items_grey(neve_collector *c, void *const *items, size_t n)
 {
     uintptr_t number = UINTPTR_MAX;
-    nv_mark_word *marks = NULL;
+    uint64_t *white = NULL, *grey = NULL;
     size_t fresh = 0;
     for (size_t i = 0; i < n; i++) {
         uintptr_t address = (uintptr_t)items[i];
         if (address >> NV_CHUNK_SHIFT != number) {
             number = address >> NV_CHUNK_SHIFT;
             nv_chunk *chunk = nv_chunk_find(c->heap, items[i]);
-            marks = chunk == NULL ? NULL : chunk->marks;
+            white = chunk == NULL ? NULL : chunk->white;
+            grey = chunk == NULL ? NULL : chunk->grey;
             if (chunk != NULL)
                 queue_chunk(c, chunk);
         }
-        if (marks == NULL)
+        if (white == NULL)
             continue;
         unsigned granule = nv_granule((void *)address);
-        nv_mark_word *word = &marks[granule / 64];
-        uint64_t bit = word->white & (uint64_t)1 << (granule % 64);
+        uint64_t bit = white[granule / 64] & nv_bit(granule);
         if (bit == 0)
             continue;
-        word->white ^= bit;
-        word->grey |= bit;
+        white[granule / 64] ^= bit;
+        grey[granule / 64] |= bit;
         fresh++;
     }
     c->marker.fresh += fresh;
@@ -316,10 +321,10 @@ static size_t take_grey(neve_collector *c, void *batch[BATCH])
         nv_chunk *chunk = c->grey_chunk;
         unsigned w = c->grey_word;
         for (; w < NV_CHUNK_WORDS && n + 64 <= BATCH; w++) {
-            uint64_t bits = chunk->marks[w].grey;
+            uint64_t bits = chunk->grey[w];
             if (bits == 0)
                 continue;
-            chunk->marks[w].grey = 0;
+            chunk->grey[w] = 0;
             for (; bits != 0; bits &= bits - 1) {
                 unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
                 batch[n++] = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
@@ -352,7 +357,7 @@ static size_t take_frozen(neve_collector *c, void *batch[BATCH])
     if (!has_objects(chunk, p))
         w = end;
     for (; w < end && n + 64 <= BATCH; w++) {
-        uint64_t bits = chunk->state[w].hi & chunk->state[w].lo;
+        uint64_t bits = nv_frozen_bits(chunk, w);
         for (; bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
@@ -441,21 +446,21 @@ bool nv_mark_is_white(const neve_collector *c, const void *object)
 {
     const nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
-    return chunk != NULL && (chunk->marks[granule / 64].white >> (granule % 64) & 1) != 0;
+    return chunk != NULL && nv_bit_is_set(chunk->white, granule);
 }
 
 void nv_mark_blacken(neve_collector *c, const void *object)
 {
     nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
-    chunk->marks[granule / 64].white &= ~((uint64_t)1 << (granule % 64));
+    chunk->white[granule / 64] &= ~nv_bit(granule);
 }
 
 void nv_mark_make_grey(neve_collector *c, const void *object)
 {
     nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
-    chunk->marks[granule / 64].grey |= (uint64_t)1 << (granule % 64);
+    chunk->grey[granule / 64] |= nv_bit(granule);
     queue_chunk(c, chunk);
 }
 
@@ -479,11 +484,11 @@ static void chunk_suspects(nv_chunk *chunk, void *arg)
 {
     suspects *s = arg;
     for (unsigned w = 0; w < NV_CHUNK_WORDS && !s->failed; w++) {
-        uint64_t bits = chunk->marks[w].white;
+        uint64_t bits = chunk->white[w];
         if (bits == 0)
             continue;
         /* Old, and not permanent. */
-        for (bits &= chunk->state[w].hi & ~chunk->state[w].lo; bits != 0; bits &= bits - 1) {
+        for (bits &= nv_old_bits(chunk, w); bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
             if (!nv_is_tracked(s->c, object)) {

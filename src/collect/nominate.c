@@ -47,13 +47,17 @@ const nv_nominator nv_nominate_generation = {
 static neve_status full_begin(neve_collector *c, int generation)
 {
     (void)generation;
-    neve_status status = nv_gather(c, 1, &c->young);
-    if (status != NEVE_OK)
-        return status;
     /* Everything is old from here on: garbage hangs together across
      * generations, and survivors stay where they are. What could not get old
      * waits for the next collection. */
-    c->young.count = nv_promote(c, c->young.items, c->young.count, 2);
+    if (c->host->gather == NULL && c->host->promote == NULL && c->host->untrack == NULL) {
+        nv_promote_unseen(c); /* nobody wants to know which they are */
+    } else {
+        neve_status status = nv_gather(c, 1, &c->young);
+        if (status != NEVE_OK)
+            return status;
+        c->young.count = nv_promote(c, c->young.items, c->young.count, 2);
+    }
     nv_touched_reset(c, 2);
 
     nv_mark_begin(c);

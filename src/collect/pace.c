@@ -8,13 +8,16 @@
  * A cycle begins while there is still room for the promotions that it is expected to
  * last for, its goal; so it ends before the limit is reached, and what was garbage
  * when it began is gone. Cycles are few if their goals are small: these are as small
- * as slices within pause_us allow, and never larger than a tenth of the population.
+ * as slices within pause_us allow, and never larger than a ninth of the population.
  *
- * A cycle is expected to take the processor time per object that the last one took.
- * Each slice does the part of what is left to do that the promotions since the last
- * slice are of those that are left to the goal, up to pause_us less what the young
- * collection before it took. Where that is not enough, memory would break its bound:
- * slices grow beyond the pause, and are counted.
+ * A cycle is expected to take the processor time per object that the dearer of the last
+ * two took: what is garbage takes more than what is not.
+ * After each young collection the part of what is left to do is due that its promotions
+ * are of those that are left to the goal: in a slice of pause_us less what the young
+ * collection took, and, where the program takes long to make a young set, in more slices
+ * on the way to the next, as many as still leave it half of the time. So cycles
+ * are short in terms of what the program creates meanwhile. Where that is not enough,
+ * memory would break its bound: slices grow beyond the pause, and are counted.
  */
 #include "collect_internal.h"
 
@@ -49,6 +52,12 @@
 #define MIDDLE_VAIN 3
 #define BYPASS_LEAST 8u
 #define BYPASS_MOST 64u
+/* Slices alone, between two young collections: at most so many stops in all for each young
+ * set, each after at least so many allocations; more where young sets are large, one for each
+ * set of a usual size. */
+#define STOPS_MOST 10
+#define STOP_ALLOCATIONS 64
+#define STOP_USUAL_SET 2000
 /* A cycle goes on, this slowly, where nothing gets old. */
 #define CRAWL_NS 20000
 /* Where nothing grows, a cycle begins now and then all the same, if anything has
@@ -104,22 +113,40 @@ static size_t limit_of(const neve_collector *c)
 
 static uint64_t expected_ns(const nv_cycle *cycle, size_t population)
 {
-    uint64_t cost = cycle->ns_per_object != 0 ? cycle->ns_per_object : CYCLE_COST;
-    return population * cost / 16;
+    uint64_t cost = cycle->ns_per_object;
+    if (cost < cycle->ns_per_object_before)
+        cost = cycle->ns_per_object_before;
+    return population * (cost != 0 ? cost : CYCLE_COST) / 16;
+}
+
+/* How often the program may be stopped for each young set: so that in all it runs for as long
+ * as the slices do, one aside. */
+static unsigned most_stops(const neve_collector *c)
+{
+    uint32_t most = c->thresholds[0] / STOP_ALLOCATIONS, sets = c->thresholds[0] / STOP_USUAL_SET;
+    if (most > STOPS_MOST)
+        most = sets > STOPS_MOST ? sets : STOPS_MOST;
+    return most > 1 ? most : 1;
+}
+
+static unsigned stops_of(const neve_collector *c)
+{
+    uint64_t stops = 1 + c->cycle.program_ns * 2 / pause_ns(c);
+    unsigned most = most_stops(c);
+    return stops < most ? (unsigned)stops : most;
 }
 
 /* For how many promotions a cycle that begins now shall last: so many that slices are
- * enough that share the pause with the young collections before them. */
+ * enough of which one in each young set shares the pause with its collection. */
 static size_t goal_of(const neve_collector *c)
 {
     const nv_cycle *cycle = &c->cycle;
     size_t now = c->heap->old_objects;
     /* (The pause may have been set to less since the young ones were averaged.) */
     uint64_t young_ns = cycle->young_ns, most_ns = YOUNG_PART(pause_ns(c));
-    uint64_t slice_ns = pause_ns(c) - (young_ns < most_ns ? young_ns : most_ns);
-    uint64_t slices =
-        expected_ns(cycle, now) / (slice_ns < most_ns ? slice_ns + 1 : most_ns + 1) + 1;
-    uint64_t goal = slices * (cycle->pace / PACE_UNIT + 1);
+    uint64_t set_ns = stops_of(c) * pause_ns(c) - (young_ns < most_ns ? young_ns : most_ns);
+    uint64_t sets = expected_ns(cycle, now) / (set_ns + 1) + 1;
+    uint64_t goal = sets * (cycle->pace / PACE_UNIT + 1) / 3 * 4; /* see whole_ns */
     size_t least = now / GOAL_PART_LEAST, most = now / GOAL_PART_MOST;
     if (goal < least)
         goal = least;
@@ -299,6 +326,11 @@ static void learn_pace(neve_collector *c, size_t promoted, uint64_t spent_ns)
     cycle->pace = cycle->pace == 0 ? pace : (cycle->pace * 15 + pace) / 16;
     uint64_t most_ns = YOUNG_PART(pause_ns(c));
     cycle->young_ns = (cycle->young_ns * 15 + (spent_ns < most_ns ? spent_ns : most_ns)) / 16;
+    /* The program's time between two young collections, but not idle time. */
+    most_ns = 2 * pause_ns(c) * most_stops(c);
+    cycle->program_ns =
+        (cycle->program_ns * 15 + (cycle->ran_ns < most_ns ? cycle->ran_ns : most_ns)) / 16;
+    cycle->ran_ns = 0;
 }
 
 void nv_pace_promoted(neve_collector *c, int generation, size_t n)
@@ -324,17 +356,19 @@ static uint64_t due_ns(const nv_cycle *cycle, size_t goal, size_t promoted)
     return left > promoted ? left_ns / left * promoted : left_ns;
 }
 
-/* How long the pause may be of a young collection and the slice that follows. */
-static uint64_t whole_ns(neve_collector *c, size_t promoted)
+/* How long so many stops may take in all, of which the first is a young collection with the
+ * slice that follows. */
+static uint64_t whole_ns(neve_collector *c, size_t promoted, unsigned stops)
 {
     nv_cycle *cycle = &c->cycle;
-    uint64_t most_ns = pause_ns(c);
+    uint64_t most_ns = stops * pause_ns(c);
     /* A cycle that takes longer than the last is taken to be eight ninths through. */
     uint64_t least_ns = cycle->spent_ns + cycle->spent_ns / 8;
     if (cycle->expected_ns < least_ns)
         cycle->expected_ns = least_ns;
-    /* The last part of the goal is for what was not foreseen: there the pause is filled. */
-    size_t quarter = cycle->goal / 4, early = cycle->goal - quarter / 2;
+    /* The last quarter of the goal is for what was not foreseen, such as young sets of which
+     * more than usual survives: there the pause is filled. */
+    size_t quarter = cycle->goal / 4, early = cycle->goal - quarter;
     uint64_t ns = due_ns(cycle, early, promoted) + CRAWL_NS + cycle->young_ns;
     if (ns <= most_ns && cycle->promoted < early)
         return ns;
@@ -344,15 +378,25 @@ static uint64_t whole_ns(neve_collector *c, size_t promoted)
         return most_ns;
     /* Late: as long as it takes, but at most twice the pause; past the goal four times,
      * eight times with another quarter of it, and so on. */
-    cycle->stats.late_slices++;
     most_ns <<= quarters < 4 ? 1 : quarters < 16 ? quarters - 2 : 14;
     return ns < most_ns && quarters <= 4 ? ns : most_ns;
+}
+
+static bool is_under_way(const neve_collector *c)
+{
+    return c->cycle.phase != NV_CYCLE_IDLE || c->later.items.count > 0;
+}
+
+static void note_late(neve_collector *c)
+{
+    c->cycle.stats.late_slices += c->cycle.slice_ns > pause_ns(c);
 }
 
 void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
 {
     nv_cycle *cycle = &c->cycle;
     size_t promoted = cycle->unpaid;
+    cycle->stops_left = 0;
     cycle->unpaid = 0;
     learn_candidate_cost(c, spent_ns);
     learn_pace(c, promoted, spent_ns);
@@ -365,7 +409,7 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
         plan(c, goal);
         cycle->is_wanted = false;
     }
-    if (cycle->phase == NV_CYCLE_IDLE && c->later.items.count == 0) {
+    if (!is_under_way(c)) {
         set_alarm(c);
         return;
     }
@@ -375,14 +419,56 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
         promoted = for_bytes - cycle->promoted;
     /* What an abandoned cycle has condemned is to be cleared all the same. */
     bool has_plan = cycle->phase != NV_CYCLE_IDLE;
-    uint64_t ns = has_plan ? whole_ns(c, promoted) : pause_ns(c);
+    bool has_work = has_plan && cycle->phase != NV_CYCLE_SNAPSHOT; /* that is not a child's */
+    unsigned stops = has_work ? stops_of(c) : 1;
+    uint64_t whole = has_plan ? whole_ns(c, promoted, stops) : pause_ns(c);
     cycle->promoted += promoted;
+    /* As few stops as can be without being longer than a pause; where they would be
+     * longer, more of them. */
+    uint64_t needed = (whole - 1) / pause_ns(c) + 1;
+    if (needed < stops || (needed > stops && has_work))
+        stops = needed < most_stops(c) ? (unsigned)needed : most_stops(c);
+    cycle->stops = stops;
+    cycle->stops_left = stops - 1;
+    cycle->slice_ns = whole / stops;
+    note_late(c);
     /* At least a little, however long the young collection took. */
+    uint64_t ns = cycle->slice_ns;
     ns = ns > spent_ns + CRAWL_NS ? ns - spent_ns : CRAWL_NS;
     if (c->is_stressed)
         ns = 0; /* a quantum at a time */
     nv_cycle_run(c, nv_os_now_ns() + ns);
     set_alarm(c);
+}
+
+uint64_t nv_pace_stop(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    if (cycle->stopped_ns != 0)
+        cycle->ran_ns += nv_os_now_ns() - cycle->stopped_ns;
+    if (cycle->stops_left == 0 || !is_under_way(c) || c->is_stressed)
+        return 0;
+    look_at_bytes(c);
+    if (cycle->held >= cycle->held_alarm)
+        return 0;
+    cycle->stops_left--;
+    note_late(c);
+    return cycle->slice_ns;
+}
+
+uint32_t nv_pace_next_after(neve_collector *c, bool was_slice)
+{
+    nv_cycle *cycle = &c->cycle;
+    cycle->stopped_ns = nv_os_now_ns();
+    if (!was_slice && cycle->stops_left == 0)
+        return 0;
+    uint32_t part = c->thresholds[0] / cycle->stops;
+    if (is_under_way(c))
+        return part;
+    /* The cycle has ended: nothing to do until the young set is full. */
+    uint32_t rest = was_slice ? part * (cycle->stops_left + 1) : 0;
+    cycle->stops_left = 0;
+    return rest;
 }
 
 bool nv_pace_has_changed(neve_collector *c)
@@ -419,6 +505,8 @@ void nv_pace_cycle_ended(neve_collector *c, uint64_t dead, uint64_t now_ns)
     cycle->reachable_before = cycle->reachable;
     cycle->reachable = cycle->population > dead ? cycle->population - (size_t)dead : 0;
     /* (Where a child has marked, nothing is learned of what marking takes.) */
-    if (cycle->population > GATHER_MIN && cycle->spent_ns > 0 && !cycle->is_snapshot)
+    if (cycle->population > GATHER_MIN && cycle->spent_ns > 0 && !cycle->is_snapshot) {
+        cycle->ns_per_object_before = cycle->ns_per_object;
         cycle->ns_per_object = cycle->spent_ns * 16 / cycle->population;
+    }
 }

@@ -19,6 +19,7 @@ bool nv_is_tracked(const neve_collector *c, void *object)
 
 bool neve_gather_add(neve_gather *into, void *object)
 {
+    NV_ASSERT((uintptr_t)object % NEVE_GRANULE == 0 && "objects begin at a granule");
     if (into->into->count >= into->collector->gather_limit) {
         into->collector->is_partial = true;
         return false;
@@ -38,7 +39,7 @@ void neve_gather_young(neve_gather *into)
 static bool gather_pool(neve_collector *c, const nv_pool *pool, nv_state state, nv_vec *into)
 {
     uint64_t live[NV_POOL_BITS_WORDS];
-    nv_pool_live_blocks(pool, live);
+    nv_pool_live_blocks(c->heap, pool, live);
     char *base = nv_pool_base(pool);
     size_t bytes = nv_pool_block_bytes(pool);
     for (unsigned w = 0; w < NV_POOL_BITS_WORDS && w * 64 < pool->carved; w++)
@@ -85,8 +86,7 @@ static void gather_middle_chunk(nv_chunk *chunk, void *arg)
     if (!chunk->has_middle)
         return;
     for (unsigned w = 0; w < NV_CHUNK_WORDS && !g->failed; w++)
-        for (uint64_t bits = chunk->state[w].lo & ~chunk->state[w].hi; bits != 0;
-             bits &= bits - 1) {
+        for (uint64_t bits = chunk->low[w] & ~chunk->high[w]; bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
             if (nv_is_tracked(g->c, object) && !nv_vec_push(g->c->heap, g->into, object))
@@ -140,11 +140,12 @@ void nv_touched_take(neve_collector *c, int generation)
         nv_touched_reset(c, generation);
         return;
     }
+    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT); /* with blocks of the pools that go */
     size_t kept = 0;
     for (size_t i = 0; i < heap->touched_count; i++) {
         nv_pool *pool = heap->touched[i];
         if (i < c->gathered_pools && pool != heap->current[NEVE_DOMAIN_OBJECT][pool->size_class]) {
-            pool->touched = 0;
+            nv_touched_clear(heap, pool);
             continue;
         }
         heap->touched[kept++] = pool;
@@ -158,6 +159,7 @@ void nv_touched_reset(neve_collector *c, int generation)
     neve_heap *heap = c->heap;
     if (!heap->tracks_touched)
         return;
+    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT); /* with blocks of the pools that go */
     /* Allocation goes on in the current pools without telling anybody: they
      * are in the list, and stay. */
     size_t kept = 0;
@@ -167,7 +169,7 @@ void nv_touched_reset(neve_collector *c, int generation)
             heap->touched[kept++] = pool;
             pool->touched = (uint32_t)kept;
         } else {
-            pool->touched = 0;
+            nv_touched_clear(heap, pool);
         }
     }
     heap->touched_count = kept;
@@ -201,6 +203,59 @@ size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation)
     return moved;
 }
 
+/* The young objects of a pool become old. */
+static void promote_pool(neve_heap *heap, nv_pool *pool)
+{
+    uint64_t live[NV_POOL_BITS_WORDS];
+    nv_pool_live_blocks(heap, pool, live);
+    unsigned granules = pool->size_class, base = nv_granule(nv_pool_base(pool));
+    nv_chunk *chunk = pool->chunk;
+    size_t promoted = 0;
+    for (unsigned w = 0; w < nv_pool_bits_words(pool); w++)
+        for (uint64_t bits = live[w]; bits != 0; bits &= bits - 1) {
+            unsigned granule = base + (w * 64 + (unsigned)__builtin_ctzll(bits)) * granules;
+            uint64_t bit = nv_bit(granule);
+            if (((chunk->high[granule / 64] | nv_low_bits(chunk, granule / 64)) & bit) != 0)
+                continue;
+            chunk->high[granule / 64] |= bit;
+            promoted++;
+        }
+    heap->old_objects += promoted;
+    if (promoted > 0 && (pool->tag & NV_POOL_HAS_STATE) == 0) {
+        pool->tag |= NV_POOL_HAS_STATE;
+        nv_kind_update(heap, pool);
+    }
+}
+
+static void promote_middle(nv_chunk *chunk, void *arg)
+{
+    neve_heap *heap = arg;
+    if (!chunk->has_middle)
+        return;
+    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
+        uint64_t middle = chunk->low[w] & ~chunk->high[w];
+        if (middle == 0 || !nv_holds_objects(chunk, w))
+            continue;
+        chunk->low[w] &= ~middle;
+        chunk->high[w] |= middle;
+        heap->old_objects += (size_t)__builtin_popcountll(middle);
+    }
+}
+
+void nv_promote_unseen(neve_collector *c)
+{
+    neve_heap *heap = c->heap;
+    for (size_t i = 0; i < heap->touched_count; i++)
+        promote_pool(heap, heap->touched[i]);
+    for (size_t i = 0; i < heap->young_large_count; i++) {
+        void *object = heap->young_large[i];
+        /* Without memory for a table it stays young, and in the list. */
+        if (object != NULL && nv_state_get(heap, object) == NV_STATE_YOUNG)
+            (void)nv_state_set(heap, object, NV_STATE_OLD);
+    }
+    nv_chunk_each(heap, promote_middle, heap);
+}
+
 typedef struct state_counts {
     size_t old, frozen;
 } state_counts;
@@ -210,11 +265,11 @@ static void count_chunk(nv_chunk *chunk, void *arg)
     state_counts *counts = arg;
     size_t high = 0, both = 0;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
-        uint64_t hi = chunk->state[w].hi;
+        uint64_t hi = chunk->high[w];
         if (hi == 0 || !nv_holds_objects(chunk, w))
             continue;
         high += (size_t)__builtin_popcountll(hi);
-        both += (size_t)__builtin_popcountll(hi & chunk->state[w].lo);
+        both += (size_t)__builtin_popcountll(nv_frozen_bits(chunk, w));
     }
     counts->old += high - both;
     counts->frozen += both;
@@ -242,9 +297,11 @@ static void forget_chunk(nv_chunk *chunk, void *arg)
 {
     neve_heap *heap = arg;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-        if ((chunk->state[w].hi | chunk->state[w].lo) != 0 && nv_holds_objects(chunk, w)) {
-            heap->old_objects -= (size_t)__builtin_popcountll(chunk->state[w].hi);
-            chunk->state[w] = (nv_state_word){0};
+        if ((chunk->high[w] | nv_low_bits(chunk, w)) != 0 && nv_holds_objects(chunk, w)) {
+            heap->old_objects -= (size_t)__builtin_popcountll(chunk->high[w]);
+            chunk->high[w] = 0;
+            if (chunk->has_low)
+                chunk->low[w] = 0;
         }
     chunk->has_middle = false;
 }
@@ -273,8 +330,8 @@ static void walk_chunk(nv_chunk *chunk, void *arg)
 {
     walk *w = arg;
     for (unsigned i = 0; i < NV_CHUNK_WORDS && w->result == 0; i++) {
-        nv_state_word word = chunk->state[i];
-        uint64_t bits = w->state == NV_STATE_FROZEN ? word.hi & word.lo : word.hi & ~word.lo;
+        uint64_t bits =
+            w->state == NV_STATE_FROZEN ? nv_frozen_bits(chunk, i) : nv_old_bits(chunk, i);
         if (bits == 0 || !nv_holds_objects(chunk, i))
             continue;
         for (; bits != 0 && w->result == 0; bits &= bits - 1) {
@@ -298,16 +355,25 @@ int neve_collector_walk(const neve_collector *c, int generation, neve_visit_fn v
 
 neve_status neve_collector_adopt(neve_collector *c, void *object, int generation)
 {
+    NV_ASSERT((uintptr_t)object % NEVE_GRANULE == 0 && "objects begin at a granule");
     return nv_state_set(c->heap, object, generation == 3 ? NV_STATE_FROZEN : NV_STATE_OLD)
                ? NEVE_OK
                : NEVE_ENOMEM;
 }
 
-void neve_collector_forget(neve_collector *c, void *object)
+static __attribute__((noinline)) void forget_known(neve_collector *c, void *object)
 {
     if (c->heap->marking && nv_mark_is_white(c, object))
         nv_mark_blacken(c, object); /* it is no suspect from now on */
     nv_state_set(c->heap, object, NV_STATE_YOUNG);
+}
+
+/* Most were young all along, of which nothing is known here (nor are they white): they
+ * cost no frame. */
+void neve_collector_forget(neve_collector *c, void *object)
+{
+    if (nv_state_get(c->heap, object) != NV_STATE_YOUNG)
+        forget_known(c, object);
 }
 
 void neve_collector_forget_all(neve_collector *c)

@@ -14,6 +14,10 @@
  *   6. clear, and drop the references, in steps: from here on the mutator may
  *      run in between, for nothing leads to the condemned any more
  *
+ * Where nothing is to be done in 2 to 5 for any of the dead, and the host says so, it frees
+ * them itself, all at once: then the collector takes no references, and there is nothing
+ * to clear.
+ *
  * (A large group goes through these steps in group.c, which takes the references of
  * step 1 later, in slices, where no code of the mutator can run before step 6.)
  *
@@ -33,6 +37,14 @@
 #define CLEAR_REFERENCES ((size_t)4096)
 #define HOLD_BATCH ((size_t)512)
 #define KEPT_PASSES 16
+
+/* What was condemned is to live on. */
+static void take_back(neve_collector *c, void **objects, size_t n, int to_generation)
+{
+    nv_promote(c, objects, n, to_generation);
+    if (c->host->revive != NULL)
+        c->host->revive(c->ctx, objects, n);
+}
 
 /* Releases the objects on which nothing but the collector holds a reference, and
  * those that get free by that. Returns how many are left, in order. The passes
@@ -67,6 +79,12 @@ void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, size_t in
     if (dead == 0)
         return;
     void **objects = c->candidates.items;
+    if (c->host->condemn_plain != NULL && c->host->condemn_plain(c->ctx, objects, dead)) {
+        c->current.collected += dead;
+        nv_verify_finish(c); /* its tables name what is about to be freed */
+        c->host->discard(c->ctx, objects, dead);
+        return;
+    }
     /* Young objects of hosts that gather them have no bits. */
     if (to_generation == 2 || c->host->gather == NULL)
         for (size_t i = 0; i < dead; i++)
@@ -116,7 +134,7 @@ size_t nv_reclaim_settle(neve_collector *c, void **objects, size_t n, int to_gen
     nv_verify_finish(c);
 
     if (revived > 0)
-        nv_promote(c, objects + still_dead, revived, to_generation);
+        take_back(c, objects + still_dead, revived, to_generation);
     c->current.resurrected += revived;
     c->current.collected += still_dead;
     /* Last, since it may free: the revived can die right here. */
@@ -141,16 +159,6 @@ static void hold_batch(neve_collector *c, nv_queue *queue)
         c->host->condemn(c->ctx, items, n, &ran_code);
 }
 
-/* How many of the objects are cleared in one go: one at least. */
-static size_t clear_at_once(neve_collector *c, void *const *objects, size_t n)
-{
-    size_t references = 0, i = 0;
-    do
-        references += nv_count_references(c, objects[i++], CLEAR_REFERENCES);
-    while (i < n && references < CLEAR_REFERENCES);
-    return i;
-}
-
 /* Clears the next batch and releases what is then free of other references. */
 static void clear_batch(neve_collector *c, nv_queue *queue)
 {
@@ -159,7 +167,7 @@ static void clear_batch(neve_collector *c, nv_queue *queue)
     size_t n = queue->items.count - queue->at;
     if (n > BATCH)
         n = BATCH;
-    n = clear_at_once(c, queue->items.items + queue->at, n);
+    n = nv_count_holders(c, queue->items.items + queue->at, n, CLEAR_REFERENCES);
     memcpy(batch, queue->items.items + queue->at, n * sizeof(void *));
     c->host->clear(c->ctx, batch, n);
     c->host->read_counts(c->ctx, batch, n, counts);
@@ -179,7 +187,7 @@ static void clear_batch(neve_collector *c, nv_queue *queue)
  * referred to, or in a cycle that nothing could break. */
 static void give_kept_back(neve_collector *c, void **kept, size_t n)
 {
-    nv_promote(c, kept, n, 2);
+    take_back(c, kept, n, 2);
     c->host->release(c->ctx, kept, n);
     size_t alive = 0;
     for (size_t i = 0; i < n; i++)

@@ -63,9 +63,9 @@ static void report_chunk(nv_chunk *chunk, void *arg)
     neve_collector *c = arg;
     nv_report *report = c->snapshot.report;
     for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
-        uint64_t bits = chunk->marks[w].white;
+        uint64_t bits = chunk->white[w];
         /* Old, and not permanent. */
-        if (bits == 0 || (bits &= chunk->state[w].hi & ~chunk->state[w].lo) == 0)
+        if (bits == 0 || (bits &= nv_old_bits(chunk, w)) == 0)
             continue;
         NV_ASSERT(report->count < report->capacity);
         report->entries[report->count++] = (nv_report_entry){
@@ -236,9 +236,7 @@ void nv_snapshot_take(neve_collector *c, nv_chunk *chunk)
         s->read++; /* of a chunk that is gone */
     if (s->read == count || entries[s->read].address - chunk->base >= NV_CHUNK_BYTES) {
         /* Nothing here. Reading commits no memory; what the last cycle left would be rare. */
-        for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
-            if ((chunk->marks[w].white | chunk->marks[w].grey) != 0)
-                chunk->marks[w] = (nv_mark_word){0};
+        nv_mark_clear(chunk, 0, NV_CHUNK_WORDS);
         return;
     }
     nv_mark_whiten(c, chunk);
@@ -247,7 +245,7 @@ void nv_snapshot_take(neve_collector *c, nv_chunk *chunk)
         uint64_t bits = 0;
         if (s->read < count && entries[s->read].address == address)
             bits = entries[s->read++].bits;
-        chunk->marks[w].white &= bits;
+        chunk->white[w] &= bits;
     }
 }
 

@@ -126,12 +126,79 @@ uint32_t nv_candidate_number(const neve_collector *c, const void *object)
     return hash_find(&c->map, object);
 }
 
+/* The slots of the pool that the last address lay in: neighbours are found without a walk
+ * through the tables. */
+typedef struct near_slots {
+    uintptr_t place;
+    uint32_t *first; /* NULL: no candidate lies there */
+    uint32_t inverse;
+} near_slots;
+#define NOWHERE ((near_slots){.place = UINTPTR_MAX})
+
+static inline bool is_near(const near_slots *near, const void *object)
+{
+    return (uintptr_t)object >> NV_POOL_SHIFT == near->place;
+}
+
+static inline uint32_t *near_slot(const near_slots *near, const void *object)
+{
+    return near->first + nv_block_number((uintptr_t)object & (NV_POOL_BYTES - 1), near->inverse);
+}
+
+/* Goes to the pool of an object, if it lies in one. */
+static void go_near(const neve_collector *c, near_slots *near, const void *object)
+{
+    uintptr_t entry = nv_entry_find(c->heap, object);
+    *near = NOWHERE;
+    if (!nv_entry_is_arena(entry))
+        return;
+    nv_index *index = nv_entry_chunk(entry)->index;
+    near->place = (uintptr_t)object >> NV_POOL_SHIFT;
+    unsigned number = (unsigned)(near->place % NV_POOLS);
+    if (index == NULL || index->pools[number].first == 0)
+        return;
+    near->first = &index->slots[index->pools[number].first];
+    near->inverse = index->pools[number].inverse;
+}
+
+/* index_find, for whoever looks at neighbours one after the other. */
+static inline uint32_t near_find(const neve_collector *c, near_slots *near, const void *object)
+{
+    if (NEVE_UNLIKELY(!is_near(near, object))) {
+        go_near(c, near, object);
+        if (!is_near(near, object))
+            return index_find(c, object);
+    }
+    return near->first == NULL ? 0 : *near_slot(near, object);
+}
+
+static bool index_fill(neve_collector *c, void *const *objects, size_t n)
+{
+    near_slots near = NOWHERE;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t *slot;
+        if (is_near(&near, objects[i])) {
+            slot = near_slot(&near, objects[i]);
+        } else {
+            slot = nv_index_ensure(c->heap, objects[i]);
+            if (slot == NULL)
+                return false;
+            go_near(c, &near, objects[i]);
+        }
+        *slot = (uint32_t)i + 1;
+    }
+    return true;
+}
+
+#define HASH_UNGATHERED 4096u
+
 static bool map_build(neve_collector *c, void *const *objects, size_t n)
 {
     nv_candidate_map *map = &c->map;
     map->objects = objects;
     map->mask = 0;
-    if (n <= NV_HASH_CANDIDATES) {
+    /* What was read off the heap, pool by pool, has its neighbours' slots at hand. */
+    if (n <= (c->host->gather == NULL ? HASH_UNGATHERED : NV_HASH_CANDIDATES)) {
         /* At most 5/8 full: a collection of the middle generation at the default
          * thresholds, of 7,700 candidates and some, still has 64 KiB. */
         size_t slots = 64;
@@ -156,13 +223,7 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
         hash_fill(map, n);
         return true;
     }
-    for (size_t i = 0; i < n; i++) {
-        uint32_t *slot = nv_index_ensure(c->heap, objects[i]);
-        if (slot == NULL)
-            return false;
-        *slot = (uint32_t)i + 1;
-    }
-    return true;
+    return index_fill(c, objects, n);
 }
 
 /* The map shall hold objects[0 .. dead) only, of those [0 .. n) that it was made of
@@ -329,16 +390,37 @@ static int visit_count(void *object, void *arg)
     return 0;
 }
 
-size_t nv_count_references(neve_collector *c, void *object, size_t enough)
+static size_t count_edges(neve_collector *c, void *object, const neve_edges *edges, size_t enough)
 {
-    neve_edges edges;
-    edges_of(c, &object, 1, &edges);
-    if (edges.stride != 0)
-        return edges.count + (edges.also != NULL);
+    if (edges->stride != 0)
+        return edges->count + (edges->also != NULL);
     size_t n = 0, cursor = 0;
     do
         c->host->traverse(c->ctx, object, visit_count, &n, &cursor);
     while (cursor != 0 && n < enough);
+    return n;
+}
+
+size_t nv_count_references(neve_collector *c, void *object, size_t enough)
+{
+    neve_edges edges;
+    edges_of(c, &object, 1, &edges);
+    return count_edges(c, object, &edges, enough);
+}
+
+size_t nv_count_holders(neve_collector *c, void *const *objects, size_t n, size_t enough)
+{
+    size_t references = 0, i = 0;
+    while (i < n) {
+        neve_edges edges[VERIFY_BATCH];
+        size_t m = n - i < VERIFY_BATCH ? n - i : VERIFY_BATCH;
+        edges_of(c, objects + i, m, edges);
+        for (size_t k = 0; k < m; k++, i++) {
+            if (i > 0 && references >= enough)
+                return i;
+            references += count_edges(c, objects[i], &edges[k], enough);
+        }
+    }
     return n;
 }
 
@@ -350,6 +432,7 @@ subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
     const nv_candidate_map map = c->map;
     uint32_t *refs = c->refs;
     size_t ahead = 0;
+    near_slots near = NOWHERE;
     for (size_t first = 0; first < n; first += VERIFY_BATCH) {
         neve_edges edges[VERIFY_BATCH];
         size_t m = n - first < VERIFY_BATCH ? n - first : VERIFY_BATCH;
@@ -366,13 +449,14 @@ subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
                 void *const *item = edges[i].items;
                 for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
                     if (*item != NULL)
-                        flags |= subtract(c, refs, own,
-                                          by_hash ? hash_find(&map, *item) : index_find(c, *item),
-                                          *item);
+                        flags |= subtract(
+                            c, refs, own,
+                            by_hash ? hash_find(&map, *item) : near_find(c, &near, *item), *item);
                 void *also = edges[i].also;
                 if (also != NULL)
-                    flags |= subtract(c, refs, own,
-                                      by_hash ? hash_find(&map, also) : index_find(c, also), also);
+                    flags |=
+                        subtract(c, refs, own,
+                                 by_hash ? hash_find(&map, also) : near_find(c, &near, also), also);
             }
             if (flags != 0) {
                 refs[own - 1] |= flags;
@@ -387,6 +471,7 @@ subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
 static inline __attribute__((always_inline)) void rescue_reached(neve_collector *c, bool by_hash)
 {
     const nv_candidate_map map = c->map;
+    near_slots near = NOWHERE;
     while (c->stack.count > 0 && c->verify_open > 0) {
         neve_edges edges[VERIFY_BATCH];
         void *objects[VERIFY_BATCH]; /* others are pushed in their place */
@@ -402,10 +487,10 @@ static inline __attribute__((always_inline)) void rescue_reached(neve_collector 
             void *const *item = edges[i].items;
             for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
                 if (*item != NULL)
-                    rescue(c, by_hash ? hash_find(&map, *item) : index_find(c, *item), *item);
+                    rescue(c, by_hash ? hash_find(&map, *item) : near_find(c, &near, *item), *item);
             void *also = edges[i].also;
             if (also != NULL)
-                rescue(c, by_hash ? hash_find(&map, also) : index_find(c, also), also);
+                rescue(c, by_hash ? hash_find(&map, also) : near_find(c, &near, also), also);
         }
     }
 }

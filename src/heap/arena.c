@@ -12,12 +12,15 @@
  * the program's swing.
  *
  * The swing: a program that fills and drops batches of memory in turn would pay
- * for each batch with system calls and page faults. So memory that is needed
+ * for each batch with system calls and page faults; so would one that makes cycles,
+ * which die together, full collection by full collection. So memory that is needed
  * again within NV_SWING_NS of being given back raises the bound by as much, up
- * to NV_SWING_MAX_BYTES, which is what stays with a program that then falls
- * idle. At the end of each period the swing sinks to the range in which the
- * amount of dirty memory really moved, but not by more than half. A program
- * that frees much once gives it back at once.
+ * to twice the memory in use (or NV_SWING_LEAST_BYTES, whichever is more), which is
+ * what stays with a program that then falls idle. It was in use a moment ago and is taken
+ * before any fresh memory is, so it adds nothing to the peak of what pools take. At the
+ * end of each period the swing sinks to the range in which the amount of dirty
+ * memory really moved, but not by more than half. A program that frees much once
+ * gives it back at once.
  *
  * After fork() the lists start empty: the child takes pools from arenas of its
  * own, and an inherited arena joins the lists when one of its pools empties.
@@ -29,9 +32,15 @@
 
 #include "platform/os.h"
 
-/* How soon memory must be needed again to count, and the length of a period. */
-#define NV_SWING_NS UINT64_C(1000000000)
-#define NV_SWING_MAX_BYTES ((size_t)8 << 20)
+/* How soon memory must be needed again to count, and the length of a period: longer
+ * than programs of some 100 MB take from one full collection to the next. */
+#define NV_SWING_NS UINT64_C(4000000000)
+#define NV_SWING_LEAST_BYTES ((size_t)8 << 20)
+
+/* Memory for four pools at a time, once all that can be idle for that, the rest of four
+ * pools for each class of a domain in use, is a few percent. */
+#define NV_POPULATE_POOLS 4u
+#define NV_POPULATE_FROM_BYTES ((size_t)32 << 20)
 
 static unsigned free_pools(const nv_chunk *chunk)
 {
@@ -145,6 +154,12 @@ static void arena_drop(neve_heap *heap, nv_chunk *chunk)
     nv_os_unmap(memory, NV_CHUNK_BYTES);
 }
 
+static size_t swing_most(const neve_heap *heap)
+{
+    size_t least = NV_SWING_LEAST_BYTES >> NV_POOL_SHIFT;
+    return heap->used_pools * 2 < least ? least : heap->used_pools * 2;
+}
+
 /* A pool without memory is taken while some were given back not long ago. */
 static __attribute__((noinline)) void note_needed_again(neve_heap *heap)
 {
@@ -153,23 +168,37 @@ static __attribute__((noinline)) void note_needed_again(neve_heap *heap)
         return;
     }
     heap->recent_pools--;
-    if (heap->swing_pools < NV_SWING_MAX_BYTES >> NV_POOL_SHIFT)
+    if (heap->swing_pools < swing_most(heap))
         heap->swing_pools++;
+}
+
+/* What is kept whether the program swings or not. */
+static size_t fixed_bound(const neve_heap *heap)
+{
+    size_t retained = heap->retain_bytes >> NV_POOL_SHIFT;
+    return heap->used_pools / 16 < retained ? retained : heap->used_pools / 16;
+}
+
+/* ... and for its swing, which was learned while more may have been in use. */
+static size_t swing_bound(const neve_heap *heap)
+{
+    size_t most = swing_most(heap);
+    return heap->swing_pools < most ? heap->swing_pools : most;
 }
 
 static size_t bound_pools(const neve_heap *heap)
 {
-    size_t bound = heap->used_pools / 16;
-    if (bound < heap->retain_bytes >> NV_POOL_SHIFT)
-        bound = heap->retain_bytes >> NV_POOL_SHIFT;
-    return bound < heap->swing_pools ? heap->swing_pools : bound;
+    size_t fixed = fixed_bound(heap), swing = swing_bound(heap);
+    return fixed < swing ? swing : fixed;
 }
 
-/* Half the bound stays, so that the next pools do not each cost a system call. */
-static void give_back_half(neve_heap *heap, uint64_t now_ns)
+/* Half the fixed bound stays, but seven eighths of the swing, so that the next pools do
+ * not each cost a system call. */
+static void give_back(neve_heap *heap, uint64_t now_ns)
 {
     size_t before = heap->dirty_pools;
-    nv_arena_purge(heap, (bound_pools(heap) << NV_POOL_SHIFT) / 2);
+    size_t fixed = fixed_bound(heap) / 2, swing = swing_bound(heap) - swing_bound(heap) / 8;
+    nv_arena_purge(heap, (fixed < swing ? swing : fixed) << NV_POOL_SHIFT);
     heap->recent_pools += before - heap->dirty_pools;
     heap->recent_ns = now_ns;
 }
@@ -184,7 +213,28 @@ void nv_arena_tick(neve_heap *heap, uint64_t now_ns)
     heap->period_ns = now_ns;
     heap->low_dirty = heap->high_dirty = heap->dirty_pools;
     if (heap->dirty_pools > bound_pools(heap))
-        give_back_half(heap, now_ns);
+        give_back(heap, now_ns);
+}
+
+/* A heap that is large and grows will soon write to what lies behind the pool, too: faults
+ * cost more than memory that is asked for in one piece. The pools behind it become dirty
+ * ones, which are taken next. Returns the number of pools that got memory, this one
+ * included. */
+static unsigned populate(neve_heap *heap, nv_chunk *chunk, unsigned number)
+{
+    if (heap->used_pools < NV_POPULATE_FROM_BYTES >> NV_POOL_SHIFT)
+        return 1;
+    unsigned run = 1;
+    while (run < NV_POPULATE_POOLS && number + run < NV_POOLS &&
+           ((chunk->free_mask & ~chunk->dirty_mask) >> (number + run) & 1) != 0)
+        run++;
+    if (!nv_os_populate((char *)chunk->base + ((size_t)number << NV_POOL_SHIFT),
+                        (size_t)run << NV_POOL_SHIFT))
+        return 1;
+    for (unsigned i = 1; i < run; i++)
+        chunk->dirty_mask |= (uint64_t)1 << (number + i);
+    heap->dirty_pools += run - 1;
+    return run;
 }
 
 nv_pool *nv_pool_acquire(neve_heap *heap)
@@ -208,8 +258,9 @@ nv_pool *nv_pool_acquire(neve_heap *heap)
         }
         if (heap->low_dirty > heap->dirty_pools)
             heap->low_dirty = heap->dirty_pools;
-    } else if (heap->recent_pools > 0) {
-        note_needed_again(heap);
+    } else {
+        for (unsigned run = populate(heap, chunk, number); run > 0 && heap->recent_pools > 0; run--)
+            note_needed_again(heap);
     }
     list_enter(heap, chunk);
     heap->used_pools++;
@@ -275,6 +326,8 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
         nv_held_drop(heap, pool);
         chunk->inherited_mask |= bit;
     }
+    if (nv_is_owned(heap, (void *)chunk->base))
+        *nv_kind_at(heap, nv_pool_base(pool)) = 0;
     memset(pool, 0, sizeof *pool);
 
     chunk->free_mask |= bit;
@@ -290,7 +343,7 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
         uint64_t now_ns = nv_os_now_ns();
         nv_arena_tick(heap, now_ns);
         if (heap->dirty_pools > bound_pools(heap))
-            give_back_half(heap, now_ns);
+            give_back(heap, now_ns);
     }
     if (free_count + 1 == NV_ARENA_POOLS)
         drop_clean_arenas(heap);

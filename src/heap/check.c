@@ -50,6 +50,74 @@ static unsigned check_list(check *c, const nv_pool *pool, const char *base, cons
     return count;
 }
 
+/* The pool in use in which a block lies, if it begins where a block of the pool begins. */
+static const nv_pool *pool_of(const check *c, const void *block)
+{
+    uintptr_t entry = nv_entry_find(c->heap, block);
+    if (!nv_entry_is_arena(entry) ||
+        (nv_entry_chunk(entry)->free_mask >> ((uintptr_t)block >> NV_POOL_SHIFT) % NV_POOLS & 1) !=
+            0)
+        return NULL;
+    const nv_pool *pool = nv_pool_of(block);
+    size_t offset = (uintptr_t)block & (NV_POOL_BYTES - 1), bytes = nv_pool_block_bytes(pool);
+    bool is_block = bytes != 0 && offset % bytes == 0 && offset / bytes < pool->carved;
+    return is_block && nv_pool_number(pool) != 0 ? pool : NULL;
+}
+
+/* Before anything else: the checks of pools follow the caches' lists. */
+static void check_caches(check *c)
+{
+    for (unsigned kind = 0; kind < NV_KINDS && !c->failed; kind++) {
+        const nv_cache *cache = &c->heap->caches[kind];
+        const void *at = cache->free;
+        uint32_t count = 0, wanted = nv_cache_count(cache);
+        for (; at != NULL && count < wanted; count++) {
+            const nv_pool *pool = pool_of(c, at);
+            if (pool == NULL || NV_KIND_OF(pool->domain, pool->size_class) != kind ||
+                nv_pool_is_foreign_epoch(c->heap, pool)) {
+                fail(c, at, "a cache leads out of the blocks of its class");
+                return;
+            }
+            at = *(const void *const *)at;
+        }
+        if (at != NULL || count != wanted || cache->room < 0)
+            fail(c, at, "a cache's count disagrees with its list");
+    }
+}
+
+static void check_kind(check *c, const nv_pool *pool)
+{
+    if (!nv_is_owned(c->heap, nv_pool_base(pool)))
+        return;
+    unsigned kind = *nv_kind_at(c->heap, nv_pool_base(pool));
+    bool has_state = (pool->tag & NV_POOL_HAS_STATE) != 0;
+    bool is_mine = ((pool->tag ^ c->heap->tag) & ~NV_POOL_HAS_STATE) == 0;
+    bool is_untouched =
+        c->heap->tracks_touched && pool->domain == NEVE_DOMAIN_OBJECT && pool->touched == 0;
+    unsigned wanted = !is_mine ? 0 : NV_KIND_OF(pool->domain, pool->size_class) << NV_KIND_SHIFT;
+    if (wanted != 0 && (has_state || is_untouched))
+        wanted |= NV_KIND_ASK;
+    if (kind != wanted)
+        fail(c, nv_pool_base(pool), "the table of kinds disagrees with a pool");
+}
+
+/* Marks the pool's blocks in its cache, or among the strays; counts them. */
+static unsigned check_cached(check *c, const nv_pool *pool, uint64_t seen[NV_POOL_BITS_WORDS])
+{
+    uint64_t others[NV_POOL_BITS_WORDS];
+    memset(others, 0xff, sizeof others);
+    unsigned count = nv_pool_cached_blocks(c->heap, pool, others), found = 0;
+    for (unsigned w = 0; w < NV_POOL_BITS_WORDS; w++) {
+        if ((~others[w] & seen[w]) != 0)
+            fail(c, nv_pool_base(pool), "a block that is cached is in another list");
+        seen[w] |= ~others[w];
+        found += (unsigned)__builtin_popcountll(~others[w]);
+    }
+    if (found != count)
+        fail(c, nv_pool_base(pool), "a block is in a cache twice");
+    return count;
+}
+
 static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
 {
     const char *base = nv_pool_base(pool);
@@ -67,6 +135,8 @@ static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
         seen[w] |= pool->held[w];
         free_blocks += (unsigned)__builtin_popcountll(pool->held[w]);
     }
+    unsigned cached = check_cached(c, pool, seen); /* which count as used, too */
+    check_kind(c, pool);
     size_t bytes = nv_pool_block_bytes(pool);
     bool has_state = (pool->tag & NV_POOL_HAS_STATE) != 0;
     bool is_inherited = (pool->tag & NV_POOL_INHERITED) != 0;
@@ -88,6 +158,8 @@ static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
                 fail(c, block, "a pool's flag denies the state bits of its blocks");
         }
     }
+    if (cached > pool->used)
+        fail(c, base, "a pool has more cached blocks than used ones");
     if (!c->failed && free_blocks + pool->used != pool->carved)
         fail(c, base, "a pool's count of live blocks disagrees with its free list");
     bool is_mine = !nv_pool_is_foreign_epoch(c->heap, pool);
@@ -103,6 +175,9 @@ static void check_pool(check *c, const nv_chunk *chunk, const nv_pool *pool)
 static void check_chunk(nv_chunk *chunk, void *arg)
 {
     check *c = arg;
+    for (unsigned w = 0; !chunk->has_low && w < NV_CHUNK_WORDS; w++)
+        if (chunk->low[w] != 0)
+            fail(c, (void *)chunk->base, "low state bits are set that nobody reads");
     if (!chunk->is_arena || c->failed)
         return;
     c->arenas++;
@@ -178,6 +253,7 @@ neve_status neve_heap_check(const neve_heap *heap, char *message, size_t message
     check c = {.heap = heap, .message = message, .size = message_size};
     if (message != NULL && message_size > 0)
         message[0] = '\0';
+    check_caches(&c);
     nv_chunk_each(heap, check_chunk, &c);
     if (!c.failed && c.dirty != heap->dirty_pools)
         fail(&c, NULL, "the count of empty pools is wrong");

@@ -54,32 +54,39 @@ void **nv_list_grow(neve_heap *heap, void **items, size_t *capacity, size_t want
     return grown;
 }
 
+#define TABLE_BYTES (NV_CHUNK_WORDS * sizeof(uint64_t)) /* of one kind of bits, of a chunk */
+
 static size_t page_round(size_t bytes)
 {
     size_t page = nv_os_page_bytes();
     return (bytes + page - 1) & ~(page - 1);
 }
 
-/* A slab is laid out as: descriptors | state tables | mark tables, each part on
- * pages of its own, since they are written by different parties at different
- * times. */
+/* A slab is laid out as: descriptors | high | low | white | grey, a table of each for
+ * every chunk, on pages of their own: the marks are written and given back at other
+ * times than the states, and many chunks have neither low bits nor grey ones. */
 static bool slab_add(neve_heap *heap)
 {
     size_t head = page_round(sizeof(nv_slab));
-    size_t state = page_round(NV_CHUNK_WORDS * sizeof(nv_state_word));
-    size_t marks = page_round(NV_CHUNK_WORDS * sizeof(nv_mark_word));
-    size_t bytes = head + NV_SLAB_CHUNKS * (state + marks);
+    size_t table = page_round(TABLE_BYTES);
+    size_t bytes = head + NV_SLAB_CHUNKS * 4 * table;
 
     nv_slab *slab = nv_heap_map(heap, bytes);
     if (slab == NULL)
         return false;
     slab->bytes = bytes;
     char *at = (char *)slab + head;
-    slab->marks = (nv_mark_word *)(void *)(at + NV_SLAB_CHUNKS * state);
+    uint64_t *tables[4];
+    for (unsigned k = 0; k < 4; k++)
+        tables[k] = (uint64_t *)(void *)(at + k * NV_SLAB_CHUNKS * table);
+    slab->marks = tables[2];
     for (unsigned i = NV_SLAB_CHUNKS; i-- > 0;) {
         nv_chunk *chunk = &slab->chunks[i];
-        chunk->state = (nv_state_word *)(void *)(at + i * state);
-        chunk->marks = slab->marks + (size_t)i * (marks / sizeof(nv_mark_word));
+        size_t first = i * (table / sizeof(uint64_t));
+        chunk->high = tables[0] + first;
+        chunk->low = tables[1] + first;
+        chunk->white = tables[2] + first;
+        chunk->grey = tables[3] + first;
         chunk->next = heap->free_chunks;
         heap->free_chunks = chunk;
     }
@@ -131,9 +138,11 @@ static void entry_store(neve_heap *heap, const nv_chunk *chunk, uintptr_t entry)
     uintptr_t *at = &heap->root[number >> NV_LEAF_SHIFT]->entries[number & (NV_LEAF_ENTRIES - 1)];
     __atomic_store_n(at, entry, __ATOMIC_RELEASE);
     uintptr_t *owned = &heap->owned[number % NV_OWNED];
-    if (nv_entry_is_arena(entry))
+    if (nv_entry_is_arena(entry)) {
+        if (*owned != number) /* none of its pools is in use */
+            memset(nv_kind_at(heap, (void *)chunk->base), 0, NV_POOLS);
         __atomic_store_n(owned, number, __ATOMIC_RELEASE);
-    else if (*owned == number)
+    } else if (*owned == number)
         __atomic_store_n(owned, NV_OWNED_NONE(number), __ATOMIC_RELEASE);
 }
 
@@ -171,14 +180,16 @@ void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
      * of tables to be dropped, so the descriptor may not be reused yet. The
      * callers free no arena then. */
     NV_ASSERT(chunk->index == NULL && chunk->suspects == NULL);
-    nv_state_word *state = chunk->state;
-    nv_mark_word *marks = chunk->marks;
-    table_clear(state, NV_CHUNK_WORDS * sizeof(nv_state_word));
-    table_clear(marks, NV_CHUNK_WORDS * sizeof(nv_mark_word));
-    memset(chunk, 0, sizeof *chunk);
-    chunk->state = state;
-    chunk->marks = marks;
-    chunk->next = heap->free_chunks;
+    table_clear(chunk->high, TABLE_BYTES);
+    if (chunk->has_low)
+        table_clear(chunk->low, TABLE_BYTES);
+    table_clear(chunk->white, TABLE_BYTES);
+    table_clear(chunk->grey, TABLE_BYTES);
+    *chunk = (nv_chunk){.high = chunk->high,
+                        .low = chunk->low,
+                        .white = chunk->white,
+                        .grey = chunk->grey,
+                        .next = heap->free_chunks};
     heap->free_chunks = chunk;
 }
 
@@ -224,6 +235,25 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state)
     return true;
 }
 
+/* Writes only what changes: pages of the tables may be shared with a forked parent, or
+ * not be there at all. */
+void nv_bits_clear_word(neve_heap *heap, nv_chunk *chunk, unsigned at, uint64_t mask)
+{
+    uint64_t high = chunk->high[at] & mask;
+    if (high != 0) {
+        heap->old_objects -= (size_t)__builtin_popcountll(high);
+        chunk->high[at] ^= high;
+    }
+    if ((nv_low_bits(chunk, at) & mask) != 0)
+        chunk->low[at] &= ~mask;
+    if (heap->marking) {
+        if ((chunk->white[at] & mask) != 0)
+            chunk->white[at] &= ~mask;
+        if ((chunk->grey[at] & mask) != 0)
+            chunk->grey[at] &= ~mask;
+    }
+}
+
 void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
 {
     /* Objects begin within the first few granules of their block; the mask
@@ -232,39 +262,16 @@ void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block)
     unsigned shift = granule % 64;
     unsigned at = granule / 64;
     uint64_t mask = (uint64_t)heap->object_starts;
-    uint64_t low = mask << shift;
-    nv_state_word *word = &chunk->state[at];
-    if (((word->lo | word->hi) & low) != 0) {
-        heap->old_objects -= (size_t)__builtin_popcountll(word->hi & low);
-        word->lo &= ~low;
-        word->hi &= ~low;
-    }
-    if (heap->marking) {
-        chunk->marks[at].white &= ~low;
-        chunk->marks[at].grey &= ~low;
-    }
-    uint64_t high = shift == 0 ? 0 : mask >> (64 - shift);
-    if (NEVE_UNLIKELY(high != 0)) {
-        if (at + 1 < NV_CHUNK_WORDS) {
-            heap->old_objects -= (size_t)__builtin_popcountll(word[1].hi & high);
-            word[1].lo &= ~high;
-            word[1].hi &= ~high;
-            if (heap->marking) {
-                chunk->marks[at + 1].white &= ~high;
-                chunk->marks[at + 1].grey &= ~high;
-            }
-        } else {
-            nv_chunk *next = nv_chunk_find(heap, (const char *)block + 4 * NEVE_GRANULE);
-            if (next != NULL) {
-                heap->old_objects -= (size_t)__builtin_popcountll(next->state[0].hi & high);
-                next->state[0].lo &= ~high;
-                next->state[0].hi &= ~high;
-                if (heap->marking) {
-                    next->marks[0].white &= ~high;
-                    next->marks[0].grey &= ~high;
-                }
-            }
-        }
+    nv_bits_clear_word(heap, chunk, at, mask << shift);
+    uint64_t behind = shift == 0 ? 0 : mask >> (64 - shift);
+    if (NEVE_LIKELY(behind == 0))
+        return;
+    if (at + 1 < NV_CHUNK_WORDS) {
+        nv_bits_clear_word(heap, chunk, at + 1, behind);
+    } else {
+        nv_chunk *next = nv_chunk_find(heap, (const char *)block + 4 * NEVE_GRANULE);
+        if (next != NULL)
+            nv_bits_clear_word(heap, next, 0, behind);
     }
 }
 
@@ -337,8 +344,7 @@ void nv_index_drop(neve_heap *heap)
 
 void nv_marks_drop_slab(nv_slab *slab)
 {
-    size_t marks = page_round(NV_CHUNK_WORDS * sizeof(nv_mark_word));
-    nv_os_discard(slab->marks, NV_SLAB_CHUNKS * marks);
+    nv_os_discard(slab->marks, NV_SLAB_CHUNKS * 2 * page_round(TABLE_BYTES));
 }
 
 void nv_marks_drop(neve_heap *heap)

@@ -17,8 +17,14 @@
  *   - a raw buffer is noted in the state table, whose bits no object uses
  *     there, as are the blocks of its pool that were free before, and its block
  *     is not written;
+ *   - blocks that were in the heap's caches are *strays*: free, though their pools
+ *     count them as used. Their addresses are copied at the fork, so that neither they
+ *     nor descriptors are written then, and they are held back, or noted, with the rest;
  *   - a pool that becomes empty goes back to its arena, which has its memory
  *     replaced by fresh pages before it is used again (arena.c).
+ *
+ * Its own first blocks share pools, a larger class lending to smaller ones (pool.c): a
+ * worker that holds little holds few pages.
  *
  * So free blocks are lost to a child only on pages where it frees nothing. A
  * chain of processes, each the child of the last, does not grow for that: a
@@ -168,19 +174,89 @@ void neve_heap_before_fork(neve_heap *heap)
         }
 }
 
+/* ---- strays ---- */
+
+size_t nv_stray_find(const neve_heap *heap, uintptr_t address)
+{
+    size_t low = 0, high = heap->stray_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (heap->strays[middle] < address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void nv_addresses_sort(uintptr_t *addresses, size_t count)
+{
+    size_t gap = 1;
+    while (gap < count / 3)
+        gap = 3 * gap + 1;
+    for (; gap > 0; gap /= 3)
+        for (size_t i = gap; i < count; i++) {
+            uintptr_t address = addresses[i];
+            size_t at = i;
+            for (; at >= gap && addresses[at - gap] > address; at -= gap)
+                addresses[at] = addresses[at - gap];
+            addresses[at] = address;
+        }
+}
+
+/* Notes what the caches hold, beside the strays of earlier forks. Without memory those
+ * blocks are lost to this process: their pools do not become empty. */
+static void strays_gather(neve_heap *heap)
+{
+    size_t room = heap->stray_count, count = 0;
+    for (unsigned kind = 0; kind < NV_KINDS; kind++)
+        room += nv_cache_count(&heap->caches[kind]);
+    if (room == 0)
+        return;
+    size_t page = nv_os_page_bytes();
+    size_t bytes = (room * sizeof(uintptr_t) + page - 1) & ~(page - 1);
+    uintptr_t *strays = nv_heap_map(heap, bytes);
+    if (strays == NULL)
+        bytes = 0;
+    for (size_t i = 0; strays != NULL && i < heap->stray_count; i++)
+        if ((heap->strays[i] & 1) == 0)
+            strays[count++] = heap->strays[i];
+    for (unsigned kind = 0; strays != NULL && kind < NV_KINDS; kind++)
+        for (const void *at = heap->caches[kind].free; at != NULL; at = *(void *const *)at)
+            strays[count++] = (uintptr_t)at;
+    nv_addresses_sort(strays, count);
+    nv_heap_unmap(heap, heap->strays, heap->stray_bytes);
+    heap->strays = strays;
+    heap->stray_count = count;
+    heap->stray_bytes = bytes;
+}
+
 /* ---- the child ---- */
+
+/* No pool of an earlier epoch has a kind. */
+static void kinds_clear(neve_heap *heap)
+{
+    const size_t bytes = offsetof(neve_heap, paces) - offsetof(neve_heap, kinds);
+    if (nv_os_page_bytes() > 4096 || !nv_os_discard(heap->kinds, bytes))
+        memset(heap->kinds, 0, bytes);
+}
 
 void neve_heap_after_fork_child(neve_heap *heap)
 {
+    strays_gather(heap);
+    kinds_clear(heap);
+    memset(heap->caches, 0, sizeof heap->caches);
+    memset(heap->paces, 0, sizeof heap->paces);
     heap->tag += NV_EPOCH_UNIT;
     for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
         for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++) {
-            heap->current[domain][size_class] = &heap->none;
+            heap->current[domain][size_class] = NULL;
             heap->partial_first[domain][size_class] = NULL;
             heap->partial_last[domain][size_class] = NULL;
         }
+    memset(heap->borrowers, 0xff, sizeof heap->borrowers);
     /* The other allocator would serve them on inherited pages. */
-    memset(heap->asked, heap->rare_requests, sizeof heap->asked);
+    memset(heap->rare, 0, sizeof heap->rare);
     memset(heap->by_free, 0, sizeof heap->by_free);
     memset(heap->by_free_mask, 0, sizeof heap->by_free_mask);
     heap->used_pools = 0;
@@ -196,7 +272,7 @@ void neve_heap_after_fork_child(neve_heap *heap)
 static void note_free(const nv_pool *pool, const void *block)
 {
     unsigned granule = nv_granule(block);
-    pool->chunk->state[granule / 64].hi |= (uint64_t)1 << (granule % 64);
+    pool->chunk->high[granule / 64] |= nv_bit(granule);
 }
 
 static void hold_back(const nv_pool *pool, const void *block)
@@ -209,7 +285,10 @@ static void hold_back(const nv_pool *pool, const void *block)
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool)
 {
     bool is_raw = pool->domain == NEVE_DOMAIN_RAW;
-    if (!is_raw && pool->free != NULL && pool->held == NULL)
+    uintptr_t base = (uintptr_t)nv_pool_base(pool);
+    size_t stray = nv_stray_find(heap, base),
+           strays_end = nv_stray_find(heap, base + NV_POOL_BYTES);
+    if (!is_raw && (pool->free != NULL || stray < strays_end) && pool->held == NULL)
         pool->held = held_alloc(heap, pool);
     if (is_raw || pool->held != NULL) {
         for (const void *at = pool->free; at != NULL; at = *(void *const *)at) {
@@ -219,6 +298,21 @@ void nv_pool_adopt(neve_heap *heap, nv_pool *pool)
                 hold_back(pool, at);
         }
         pool->free = NULL;
+    }
+    for (; stray < strays_end; stray++) {
+        void *block = (void *)heap->strays[stray];
+        if (((uintptr_t)block & 1) != 0)
+            continue;
+        heap->strays[stray] |= 1;
+        pool->used--;
+        if (is_raw) {
+            note_free(pool, block);
+        } else if (pool->held != NULL) {
+            hold_back(pool, block);
+        } else {
+            *(void **)block = pool->free;
+            pool->free = block;
+        }
     }
     pool->next = pool->prev = NULL;
     pool->place = NV_POOL_FULL;
@@ -250,5 +344,5 @@ void nv_inherited_forget(nv_chunk *chunk, const nv_pool *pool)
 {
     const size_t words = NV_POOL_BYTES / NEVE_GRANULE / 64;
     size_t first = (size_t)nv_pool_number(pool) * words;
-    memset(&chunk->state[first], 0, words * sizeof(nv_state_word));
+    memset(&chunk->high[first], 0, words * sizeof *chunk->high);
 }

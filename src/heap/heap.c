@@ -28,15 +28,16 @@ neve_status neve_heap_create(const neve_heap_options *options, neve_heap **out)
     heap->owned[0] = NV_OWNED_NONE(0);
     heap->object_starts = options->object_starts != 0 ? options->object_starts : 1u;
     heap->retain_bytes = options->retain_bytes != 0 ? options->retain_bytes : DEFAULT_RETAIN_BYTES;
-    heap->rare_requests = options->rare_requests;
     heap->on_corruption = options->on_corruption;
     heap->on_corruption_ctx = options->on_corruption_ctx;
     heap->on_out_of_memory = options->on_out_of_memory;
     heap->on_out_of_memory_ctx = options->on_out_of_memory_ctx;
-    heap->large = options->large != NULL ? *options->large : nv_large_system;
+    heap->large = nv_large_system;
+    if (options->large != NULL) /* it has been checked */
+        (void)nv_large_allocator_read(&heap->large, options->large, NULL, 0);
     for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
         for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++)
-            heap->current[domain][size_class] = &heap->none;
+            heap->rare[domain][size_class] = options->rare_requests;
 
 #if NEVE_DEBUG >= 1
     const char *fail_at = getenv("NEVE_FAIL_ALLOC_AT");
@@ -62,6 +63,7 @@ void neve_heap_destroy(neve_heap *heap)
     nv_heap_unmap(heap, heap->touched, heap->touched_capacity * sizeof(nv_pool *));
     nv_index_drop(heap);
     nv_held_destroy(heap);
+    nv_heap_unmap(heap, heap->strays, heap->stray_bytes);
     nv_chunk_each(heap, arena_unmap, NULL);
     while (heap->slabs != NULL) {
         nv_slab *slab = heap->slabs;
@@ -77,21 +79,28 @@ void neve_heap_destroy(neve_heap *heap)
 size_t neve_heap_trim(neve_heap *heap)
 {
     size_t before = heap->returned_bytes;
+    nv_cache_flush(heap);
     for (unsigned domain = 0; domain < NEVE_DOMAINS; domain++)
         for (unsigned size_class = 0; size_class < NV_CLASSES; size_class++) {
             nv_pool *pool = heap->current[domain][size_class];
-            if (pool == &heap->none || pool->used != 0)
+            if (pool == NULL || pool->used != 0)
                 continue;
-            heap->current[domain][size_class] = &heap->none;
+            heap->current[domain][size_class] = NULL;
             nv_pool_release(heap, pool);
         }
     nv_arena_purge(heap, 0);
     return heap->returned_bytes - before;
 }
 
+typedef struct chunk_counts {
+    const neve_heap *heap;
+    neve_heap_stats *stats;
+} chunk_counts;
+
 static void chunk_count(nv_chunk *chunk, void *arg)
 {
-    neve_heap_stats *stats = arg;
+    const neve_heap *heap = ((chunk_counts *)arg)->heap;
+    neve_heap_stats *stats = ((chunk_counts *)arg)->stats;
     if (!chunk->is_arena)
         return;
     stats->arenas++;
@@ -99,10 +108,11 @@ static void chunk_count(nv_chunk *chunk, void *arg)
         const nv_pool *pool = nv_pool_at(chunk->base, i);
         if ((chunk->free_mask >> i & 1) != 0)
             continue;
-        size_t used = pool->used * nv_pool_block_bytes(pool);
-        stats->small_blocks[pool->domain] += pool->used;
+        size_t live = pool->used - nv_pool_cached_blocks(heap, pool, NULL);
+        size_t used = live * nv_pool_block_bytes(pool);
+        stats->small_blocks[pool->domain] += live;
         stats->small_bytes[pool->domain] += used;
-        stats->pools_used += pool->used != 0;
+        stats->pools_used += live != 0;
         stats->cached_bytes += pool->carved * nv_pool_block_bytes(pool) - used;
     }
     size_t dirty = (size_t)__builtin_popcountll(chunk->dirty_mask);
@@ -113,7 +123,8 @@ static void chunk_count(nv_chunk *chunk, void *arg)
 void neve_heap_get_stats(const neve_heap *heap, neve_heap_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
-    nv_chunk_each(heap, chunk_count, stats);
+    chunk_counts counts = {heap, stats};
+    nv_chunk_each(heap, chunk_count, &counts);
     stats->arena_bytes = stats->arenas * NV_CHUNK_BYTES;
     stats->large_blocks = heap->large_count;
     stats->large_bytes = heap->large_bytes;

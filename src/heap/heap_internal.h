@@ -15,7 +15,9 @@
  *   block     what neve_heap_alloc hands out.
  *   granule   16 bytes; the unit of the side tables.
  *   state     two bits per granule at which an object begins: the object's
- *             generation (nv_state). Kept between collections.
+ *             generation (nv_state). Kept between collections. The high and the low
+ *             bits are tables of their own, since most programs need the high ones
+ *             only: what is not written costs no memory.
  *   white     one bit per granule, during a marking only: "old or permanent
  *             when the marking began, and not reached yet". The complement of
  *             the mark bit among the objects concerned; this polarity lets an
@@ -26,8 +28,12 @@
  *             one per 32 bytes), during a large verification only: the number
  *             of the candidate there, plus one.
  *   tag       of a pool: flags in the low 8 bits, above them the epoch, which
- *             changes at fork. Equal to the heap's tag in the common case,
- *             so that freeing tests flags and inheritance in one comparison.
+ *             changes at fork.
+ *   cache     of a domain and size class: blocks that were freed last, or that a
+ *             pool gave up all at once. Allocation and freeing use nothing else
+ *             in the common case: no pool is read or written (heap/cache.c).
+ *   kind      of a pool: one byte in a dense table that says which cache its
+ *             blocks go to when they are freed; 0 where freeing must look closer.
  *
  * Invariants kept here (numbers are those of the design):
  *   1. descriptors and tables lie outside the memory of the pools, on OS
@@ -80,8 +86,8 @@ _Noreturn void nv_assert_failed(const char *what, const char *file, int line);
 #endif
 #define NV_LEAF_ENTRIES ((size_t)1 << NV_LEAF_SHIFT)
 
-/* An object's generation as the side table holds it: bit 0 in `lo`, bit 1 in
- * `hi`. `hi` alone says "old or permanent", which is what a marking copies. */
+/* An object's generation as the side tables hold it: bit 0 in `low`, bit 1 in
+ * `high`. `high` alone says "old or permanent". */
 typedef enum nv_state {
     NV_STATE_YOUNG = 0,
     NV_STATE_MIDDLE = 1,
@@ -89,22 +95,25 @@ typedef enum nv_state {
     NV_STATE_FROZEN = 3,
 } nv_state;
 
-/* The state bits of 64 granules, side by side: one cache line serves both. */
-typedef struct nv_state_word {
-    uint64_t lo;
-    uint64_t hi;
-} nv_state_word;
-
-/* The marking's bits of 64 granules, likewise. */
-typedef struct nv_mark_word {
-    uint64_t white;
-    uint64_t grey;
-} nv_mark_word;
-
 #define NV_POOL_HAS_STATE 1u /* some object here once got a state other than young */
 #define NV_POOL_INHERITED 2u /* adopted after fork: see heap/fork.c */
 #define NV_POOL_FLAGS 0xffu
 #define NV_EPOCH_UNIT 0x100u
+
+/* The kind of a pool is the number of its cache. 0 is no kind: the place holds no pool, or
+ * one of an earlier epoch; it has a cache into which nothing fits. */
+#define NV_KIND_CLASSES 32u
+#define NV_KINDS (1 + NEVE_DOMAINS * NV_KIND_CLASSES)
+#define NV_KIND_OF(domain, size_class) ((unsigned)(domain)*NV_KIND_CLASSES + (size_class))
+/* In the table the kind is shifted, so that eight times it is the distance of the cache in
+ * bytes, which processors can add without an instruction more: the next allocation waits for
+ * it. The bit
+ * below says that a block that is freed here may have state bits, or must not be cached (see
+ * nv_kind_update). */
+#define NV_KIND_SHIFT 1
+#define NV_KIND_ASK 1u
+_Static_assert(NV_KINDS << NV_KIND_SHIFT <= 256 && NV_CLASSES - 1 <= NV_KIND_CLASSES,
+               "a kind is a byte");
 
 /* Entries of the filter that tells arenas in a hurry: enough for 4 GiB in one piece.
  * Few where the program is to be tested, so that arenas compete for them. */
@@ -160,8 +169,8 @@ _Static_assert(NV_INDEX_HEAD + NV_ARENA_POOLS * (NV_POOL_BYTES >> NV_INDEX_SHIFT
 /* Descriptor of a chunk. All tables point into the same slab of descriptors. */
 typedef struct nv_chunk {
     uintptr_t base;             /* the chunk's address */
-    nv_state_word *state;       /* NV_CHUNK_WORDS entries */
-    nv_mark_word *marks;        /* NV_CHUNK_WORDS entries, meaningful during a marking */
+    uint64_t *high, *low;       /* the states: NV_CHUNK_WORDS entries each */
+    uint64_t *white, *grey;     /* the marks, likewise, meaningful during a marking */
     struct nv_chunk *next_grey; /* see collect/mark.c */
     nv_index *index;            /* of a large verification, or NULL */
     nv_index *suspects;         /* of a cycle that is under way (collect/filter.c), or NULL */
@@ -174,6 +183,7 @@ typedef struct nv_chunk {
     bool is_arena;                /* as the tag of the table's entry says */
     bool is_grey;                 /* in the queue of chunks with grey objects */
     bool has_middle;              /* some state here may be NV_STATE_MIDDLE */
+    bool has_low;                 /* a bit of `low` has been set; else nobody reads it */
 } nv_chunk;
 
 /* Descriptors come in slabs, so that their mark tables are adjacent and go
@@ -182,9 +192,29 @@ typedef struct nv_chunk {
 typedef struct nv_slab {
     struct nv_slab *next;
     size_t bytes;
-    nv_mark_word *marks; /* NV_SLAB_CHUNKS tables */
+    uint64_t *marks; /* all that is white and grey */
     nv_chunk chunks[NV_SLAB_CHUNKS];
 } nv_slab;
+
+/* The blocks of one domain and size class that are at hand. For their pools they are live:
+ * `used` counts them. */
+typedef struct nv_cache {
+    _Alignas(16) void *free; /* linked through the first word of each */
+    int32_t room;            /* blocks that freeing may still put there */
+    int32_t limit;           /* room and blocks together */
+} nv_cache;
+_Static_assert(sizeof(nv_cache) == 8 << NV_KIND_SHIFT, "see NV_KIND_SHIFT");
+
+static inline unsigned nv_cache_count(const nv_cache *cache)
+{
+    return (unsigned)(cache->limit - cache->room);
+}
+
+/* How a cache's limit follows the program (heap/cache.c). */
+typedef struct nv_cache_pace {
+    uint8_t limit;    /* of blocks beside those that a pool gave up; 0: freed blocks go home */
+    bool has_spilled; /* since it was last empty */
+} nv_cache_pace;
 
 /* Memory for the bits of held blocks (heap/fork.c): the words behind the head. */
 #define NV_HELD_SLAB_BYTES ((size_t)16 << 10)
@@ -216,19 +246,26 @@ typedef struct nv_leaf {
 
 struct neve_heap {
     /* What the fast paths read, first. */
-    nv_pool *current[NEVE_DOMAINS][NV_CLASSES];
+    nv_cache caches[NV_KINDS];
     uint32_t tag; /* of a pool of this epoch without flags */
     unsigned object_starts;
-    nv_pool none; /* stands in `current` where there is no pool: always full */
     /* The numbers of arenas, each by its low bits: a filter that tells most of them
      * in one comparison; the others the table of chunks tells. */
     uintptr_t owned[NV_OWNED];
+    /* The kinds of the pools of the arenas that stand there, on OS pages of their own: a
+     * fork clears them all. */
+    _Alignas(4096) uint8_t kinds[NV_OWNED * NV_POOLS];
 
+    _Alignas(4096) nv_cache_pace paces[NV_KINDS];
+    uint64_t flushed_ns; /* when the caches last went home because of the time */
+    nv_pool *current[NEVE_DOMAINS][NV_CLASSES]; /* caches are filled from it; may be NULL */
     nv_pool *partial_first[NEVE_DOMAINS][NV_CLASSES];
     nv_pool *partial_last[NEVE_DOMAINS][NV_CLASSES];
 
-    uint8_t asked[NEVE_DOMAINS][NV_CLASSES]; /* neve_heap_alloc_or, up to rare_requests */
-    uint8_t rare_requests;
+    uint16_t rare[NEVE_DOMAINS][NV_CLASSES]; /* requests that neve_heap_alloc_or still leaves */
+    /* In the child of a fork, a bit for each class that has no pools yet and takes blocks of a
+     * larger one (pool.c). Elsewhere none. */
+    uint64_t borrowers[NEVE_DOMAINS];
 
     /* Arenas by number of free pools, 1 .. NV_ARENA_POOLS, at index number - 1, those
      * with dirty ones and those without apart; a set bit says that the list is not
@@ -272,6 +309,11 @@ struct neve_heap {
     bool is_asking;   /* ... and it is not to be called now: see shortage.c */
     uint64_t fail_in; /* 1: the next allocation fails; 0: none */
 
+    /* Blocks that were in caches at a fork and whose pools have not been adopted yet, in
+     * the order of their addresses; odd: done with. */
+    uintptr_t *strays;
+    size_t stray_count, stray_bytes;
+
     nv_held_slab *held_slabs;
     uint64_t *held_at, *held_end;         /* words that were never used, of the latest slab */
     uint64_t *held_unused[NV_HELD_SIZES]; /* linked through the first word of each */
@@ -308,6 +350,12 @@ static inline bool nv_is_owned(const neve_heap *heap, const void *address)
     return heap->owned[number % NV_OWNED] == number;
 }
 
+/* The kind of the pool in which an address of an owned arena lies. */
+static inline uint8_t *nv_kind_at(const neve_heap *heap, const void *address)
+{
+    return (uint8_t *)&heap->kinds[((uintptr_t)address >> NV_POOL_SHIFT) % (NV_OWNED * NV_POOLS)];
+}
+
 static inline bool nv_entry_is_arena(uintptr_t entry)
 {
     return (entry & NV_ENTRY_ARENA) != 0;
@@ -340,12 +388,36 @@ static inline unsigned nv_granule(const void *address)
     return (unsigned)(((uintptr_t)address & (NV_CHUNK_BYTES - 1)) >> NV_GRANULE_SHIFT);
 }
 
+/* The low bits of 64 granules. */
+static inline uint64_t nv_low_bits(const nv_chunk *chunk, unsigned word)
+{
+    return chunk->has_low ? chunk->low[word] : 0;
+}
+/* The objects among 64 granules that are old, and those that are permanent. */
+static inline uint64_t nv_old_bits(const nv_chunk *chunk, unsigned word)
+{
+    return chunk->high[word] & ~nv_low_bits(chunk, word);
+}
+static inline uint64_t nv_frozen_bits(const nv_chunk *chunk, unsigned word)
+{
+    return chunk->high[word] & nv_low_bits(chunk, word);
+}
+
+/* The bit of `granule` in a table of bits, and whether it is set. */
+static inline uint64_t nv_bit(unsigned granule)
+{
+    return (uint64_t)1 << (granule % 64);
+}
+static inline bool nv_bit_is_set(const uint64_t *bits, unsigned granule)
+{
+    return (bits[granule / 64] >> (granule % 64) & 1) != 0;
+}
+
 static inline nv_state nv_state_in(const nv_chunk *chunk, const void *object)
 {
     unsigned granule = nv_granule(object);
-    nv_state_word word = chunk->state[granule / 64];
-    unsigned bit = granule % 64;
-    return (nv_state)(((word.lo >> bit) & 1) | (((word.hi >> bit) & 1) << 1));
+    unsigned low = chunk->has_low && nv_bit_is_set(chunk->low, granule);
+    return (nv_state)(low | (unsigned)nv_bit_is_set(chunk->high, granule) << 1);
 }
 
 /* NV_STATE_YOUNG for whatever the heap does not know. */
@@ -360,6 +432,8 @@ bool nv_state_set(neve_heap *heap, void *object, nv_state state);
 
 /* Clears the state and mark bits of the objects that can begin in `block`. */
 void nv_bits_clear(neve_heap *heap, nv_chunk *chunk, const void *block);
+/* ... of those that begin at the granules of word `at` that are set in `mask`. */
+void nv_bits_clear_word(neve_heap *heap, nv_chunk *chunk, unsigned at, uint64_t mask);
 
 /* The number of the block in which the address lies, `offset` bytes into its
  * pool: a division by the block size, as a multiplication. Offsets are below
@@ -444,28 +518,33 @@ static inline unsigned nv_pool_number(const nv_pool *pool)
     return (unsigned)((uintptr_t)pool / sizeof(nv_pool)) & (NV_POOLS - 1);
 }
 
+/* Has the table say what the descriptor says, of a pool in use. */
+void nv_kind_update(neve_heap *heap, const nv_pool *pool);
+
 /* See chunk.c: nv_state_set where the chunk of the object is known. */
 static inline void nv_state_set_in(neve_heap *heap, nv_chunk *chunk, const void *object,
                                    nv_state state)
 {
     unsigned granule = nv_granule(object);
-    uint64_t bit = (uint64_t)1 << (granule % 64);
-    nv_state_word *word = &chunk->state[granule / 64];
-    uint64_t lo = (state & 1) != 0 ? word->lo | bit : word->lo & ~bit;
-    uint64_t hi = (state & 2) != 0 ? word->hi | bit : word->hi & ~bit;
+    uint64_t bit = nv_bit(granule);
+    uint64_t *high = &chunk->high[granule / 64], *low = &chunk->low[granule / 64];
     /* Tables of a forked child are shared with its parent until written. */
-    if (word->lo != lo)
-        word->lo = lo;
-    if (word->hi != hi) {
-        word->hi = hi;
-        heap->old_objects += (hi & bit) != 0 ? 1 : (size_t)-1;
+    if (((state & 2) != 0) != ((*high & bit) != 0)) {
+        *high ^= bit;
+        heap->old_objects += (*high & bit) != 0 ? 1 : (size_t)-1;
     }
+    if ((state & 1) != 0 && !chunk->has_low)
+        chunk->has_low = true;
+    if (chunk->has_low && ((state & 1) != 0) != ((*low & bit) != 0))
+        *low ^= bit;
     if (state == NV_STATE_MIDDLE && !chunk->has_middle)
         chunk->has_middle = true;
     if (state != NV_STATE_YOUNG && chunk->is_arena) {
         nv_pool *pool = nv_pool_of(object);
-        if ((pool->tag & NV_POOL_HAS_STATE) == 0)
+        if ((pool->tag & NV_POOL_HAS_STATE) == 0) {
             pool->tag |= NV_POOL_HAS_STATE;
+            nv_kind_update(heap, pool);
+        }
     }
 }
 
@@ -487,10 +566,39 @@ static inline unsigned nv_pool_bits_words(const nv_pool *pool)
 {
     return (pool->carved + 63u) / 64u;
 }
-void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS]);
+void nv_pool_live_blocks(const neve_heap *heap, const nv_pool *pool,
+                         uint64_t bits[NV_POOL_BITS_WORDS]);
 void nv_partial_push(neve_heap *heap, nv_pool *pool);
-/* Takes the pool out of neve_heap.touched. */
+/* Puts a block that counts as live back into its pool, which is of this epoch. */
+void nv_pool_take_home(neve_heap *heap, void *block);
+/* From now on pools of objects are listed in neve_heap.touched. */
+void nv_touched_begin(neve_heap *heap);
+/* Takes the pool out of it. */
 void nv_touched_remove(neve_heap *heap, nv_pool *pool);
+/* ... where the caller has changed the list: no young objects lie here any more. */
+void nv_touched_clear(neve_heap *heap, nv_pool *pool);
+
+/* ---- cache.c: blocks at hand ---- */
+
+/* The cache is empty and gets `count` blocks. */
+void nv_cache_fill(neve_heap *heap, unsigned kind, void *first, unsigned count);
+/* Frees a block for which the cache has no room. */
+void nv_cache_spill(neve_heap *heap, unsigned kind, void *block);
+/* All blocks of a domain's caches go back to their pools; of all domains. */
+void nv_cache_flush_domain(neve_heap *heap, neve_domain domain);
+void nv_cache_flush(neve_heap *heap);
+/* From time to time. */
+void nv_cache_tick(neve_heap *heap, uint64_t now_ns);
+/* How many blocks of the pool are free though they count as used, in caches or as strays;
+ * their bits in `bits` (may be NULL), one for each block, are cleared. */
+unsigned nv_pool_cached_blocks(const neve_heap *heap, const nv_pool *pool,
+                               uint64_t bits[NV_POOL_BITS_WORDS]);
+
+/* ---- free_many.c ---- */
+
+/* Frees `n` blocks of this heap's. Those of one pool should come together: a pool that
+ * empties by that is given back without a look at its blocks. */
+void nv_free_many(neve_heap *heap, void *const *blocks, size_t n);
 
 /* ---- large.c: blocks over NEVE_SMALL_MAX ---- */
 
@@ -522,6 +630,10 @@ static inline bool nv_chunk_is_listed(const neve_heap *heap, const nv_chunk *chu
 {
     return chunk->epoch == (heap->tag & ~NV_POOL_FLAGS);
 }
+/* Some thousand at most, by Shell's method: the C library's function may ask for memory. */
+void nv_addresses_sort(uintptr_t *addresses, size_t count);
+/* The first stray at `address` or behind it, as an index. */
+size_t nv_stray_find(const neve_heap *heap, uintptr_t address);
 /* First free in a pool of an earlier epoch: holds its free blocks back. */
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool);
 static inline bool nv_held_has(const nv_pool *pool, unsigned number)
@@ -549,6 +661,8 @@ neve_status nv_options_read(void *into, size_t size, const void *given, const ch
 /* Writes the message; returns NEVE_EINVAL. `message` may be NULL. */
 neve_status nv_options_refuse(char *message, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+neve_status nv_large_allocator_read(neve_large_allocator *into, const neve_large_allocator *given,
+                                    char *message, size_t size);
 neve_status nv_heap_options_read(neve_heap_options *into, const neve_heap_options *given,
                                  char *message, size_t size);
 

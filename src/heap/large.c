@@ -12,22 +12,36 @@
  */
 #include "heap_internal.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "platform/os.h"
 
 #define FIRST_CAPACITY 256u
 
+/* Malloc aligns as the largest scalar type asks, which is 8 bytes on some 32-bit machines (Arm). */
+static const bool malloc_aligns = _Alignof(max_align_t) >= NEVE_GRANULE;
+
 static void *system_malloc(void *ctx, size_t size)
 {
     (void)ctx;
-    return malloc(size);
+    void *block;
+    if (malloc_aligns)
+        return malloc(size);
+    return posix_memalign(&block, NEVE_GRANULE, size) == 0 ? block : NULL;
 }
 
 static void *system_realloc(void *ctx, void *block, size_t size)
 {
-    (void)ctx;
-    return realloc(block, size);
+    if (malloc_aligns)
+        return realloc(block, size);
+    void *moved = system_malloc(ctx, size);
+    if (moved == NULL)
+        return NULL;
+    size_t held = malloc_usable_size(block);
+    memcpy(moved, block, held < size ? held : size);
+    free(block);
+    return moved;
 }
 
 static void system_free(void *ctx, void *block)
@@ -37,6 +51,7 @@ static void system_free(void *ctx, void *block)
 }
 
 const neve_large_allocator nv_large_system = {
+    .struct_size = sizeof(neve_large_allocator),
     .malloc = system_malloc,
     .realloc = system_realloc,
     .free = system_free,

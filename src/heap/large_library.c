@@ -85,28 +85,38 @@ typedef struct library {
     neve_large_allocator allocator; /* ctx: below */
 } library;
 
-#define PLAIN                                                                                      \
+#define ALLOCATOR(kind)                                                                            \
     {                                                                                              \
-        plain_malloc, plain_realloc, plain_free, NULL, plain_usable_size                           \
+        sizeof(neve_large_allocator), kind##_malloc, kind##_realloc, kind##_free, NULL,            \
+            kind##_usable_size                                                                     \
     }
 
 static const library libraries[] = {
     {"jemalloc",
      "libjemalloc.so.2",
      {"mallocx", "rallocx", "dallocx", "sallocx"},
-     {jemalloc_malloc, jemalloc_realloc, jemalloc_free, NULL, jemalloc_usable_size}},
+     ALLOCATOR(jemalloc)},
     {"mimalloc",
      "libmimalloc.so.2",
      {"mi_malloc", "mi_realloc", "mi_free", "mi_usable_size"},
-     PLAIN},
+     ALLOCATOR(plain)},
     {"tcmalloc",
      "libtcmalloc_minimal.so.4",
      {"tc_malloc", "tc_realloc", "tc_free", "tc_malloc_size"},
-     PLAIN},
+     ALLOCATOR(plain)},
 };
 enum { LIBRARIES = sizeof libraries / sizeof libraries[0] };
 
 static functions found[LIBRARIES];
+
+/* As much of it as the caller's headers know. */
+static void hand_out(const neve_large_allocator *known, void *ctx, neve_large_allocator *into)
+{
+    neve_large_allocator made = *known;
+    made.ctx = ctx;
+    made.struct_size = into->struct_size;
+    memcpy(into, &made, made.struct_size);
+}
 
 neve_status neve_large_allocator_find(const char *name, neve_large_allocator *allocator,
                                       char *message, size_t message_size)
@@ -115,8 +125,13 @@ neve_status neve_large_allocator_find(const char *name, neve_large_allocator *al
         message[0] = '\0';
     if (name == NULL || allocator == NULL)
         return NEVE_EINVAL;
+    neve_large_allocator stated;
+    neve_status status = nv_options_read(&stated, sizeof stated, allocator, "neve_large_allocator",
+                                         message, message_size);
+    if (status != NEVE_OK)
+        return status;
     if (strcmp(name, "system") == 0) {
-        *allocator = nv_large_system;
+        hand_out(&nv_large_system, NULL, allocator);
         return NEVE_OK;
     }
     size_t i = 0;
@@ -134,7 +149,6 @@ neve_status neve_large_allocator_find(const char *name, neve_large_allocator *al
         (void)__atomic_compare_exchange_n(&found[i].addresses[f], &nothing, address, false,
                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     }
-    *allocator = libraries[i].allocator;
-    allocator->ctx = &found[i];
+    hand_out(&libraries[i].allocator, &found[i], allocator);
     return NEVE_OK;
 }

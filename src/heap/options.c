@@ -44,6 +44,23 @@ neve_status nv_options_read(void *into, size_t size, const void *given, const ch
     return NEVE_OK;
 }
 
+neve_status nv_large_allocator_read(neve_large_allocator *into, const neve_large_allocator *given,
+                                    char *message, size_t size)
+{
+    neve_status status =
+        nv_options_read(into, sizeof *into, given, "neve_large_allocator", message, size);
+    if (status != NEVE_OK)
+        return status;
+    if (into->malloc == NULL || into->realloc == NULL || into->free == NULL)
+        return nv_options_refuse(message, size,
+                                 "large lacks its function %s: an allocator for large blocks has "
+                                 "all three",
+                                 into->malloc == NULL    ? "malloc"
+                                 : into->realloc == NULL ? "realloc"
+                                                         : "free");
+    return NEVE_OK;
+}
+
 neve_status nv_heap_options_read(neve_heap_options *into, const neve_heap_options *given,
                                  char *message, size_t size)
 {
@@ -56,15 +73,9 @@ neve_status nv_heap_options_read(neve_heap_options *into, const neve_heap_option
                                  "object_starts is 0x%x: an object begins at most 3 granules into "
                                  "its block, bits 0 to 3",
                                  into->object_starts);
-    const neve_large_allocator *large = into->large;
-    if (large != NULL && (large->malloc == NULL || large->realloc == NULL || large->free == NULL))
-        return nv_options_refuse(message, size,
-                                 "large lacks its function %s: an allocator for large blocks has "
-                                 "all three",
-                                 large->malloc == NULL    ? "malloc"
-                                 : large->realloc == NULL ? "realloc"
-                                                          : "free");
-    return NEVE_OK;
+    neve_large_allocator large;
+    return into->large == NULL ? NEVE_OK
+                               : nv_large_allocator_read(&large, into->large, message, size);
 }
 
 neve_status neve_heap_options_check(const neve_heap_options *options, char *message,

@@ -2,12 +2,15 @@
 /*
  * Blocks: the paths that every allocation and every free takes.
  *
- * For each domain and size class one pool is current; allocation pops its
- * free list. An exhausted pool is in no list until one of its blocks is freed;
- * then it waits in a partial list, at the end, so that it can gather more free
- * blocks before it is drawn from. A pool hands out its memory for the first
- * time one OS page's worth of blocks at a time (`carved`), so that what is not
- * needed is not touched.
+ * Allocation pops, and freeing pushes, the cache of the domain and size class
+ * (heap/cache.c). Only when a cache is empty or full are pools looked at.
+ *
+ * For each domain and size class one pool is current; an empty cache gets its
+ * free list as a whole. An exhausted pool is in no list until one of its blocks
+ * comes home; then it waits in a partial list, at the end, so that it can gather
+ * more free blocks before it is drawn from. A pool hands out its memory for the
+ * first time one OS page's worth of blocks at a time (`carved`), so that what is
+ * not needed is not touched.
  *
  * In debug builds a free block carries a mark in its second word, by which a
  * second free of it is found.
@@ -15,6 +18,8 @@
 #include "heap_internal.h"
 
 #define CARVE_BYTES 4096u
+/* What a pool carves for other classes than its own, if a page has fewer. */
+#define LENT_BLOCKS 16u
 
 #if NEVE_DEBUG >= 1
 #define FREED_MARK ((uintptr_t)0xf4eeb10cu)
@@ -100,6 +105,7 @@ static nv_pool *pool_fresh(neve_heap *heap, neve_domain domain, unsigned size_cl
     pool->capacity = (uint16_t)(NV_POOL_BYTES / (size_class * NEVE_GRANULE));
     pool->size_class = (uint8_t)size_class;
     pool->domain = (uint8_t)domain;
+    nv_kind_update(heap, pool);
     return pool;
 }
 
@@ -114,6 +120,7 @@ static bool touched_add(neve_heap *heap, nv_pool *pool)
     }
     heap->touched[heap->touched_count++] = pool;
     pool->touched = (uint32_t)heap->touched_count;
+    nv_kind_update(heap, pool);
     return true;
 }
 
@@ -127,42 +134,139 @@ void nv_touched_remove(neve_heap *heap, nv_pool *pool)
     pool->touched = 0;
 }
 
+void nv_touched_clear(neve_heap *heap, nv_pool *pool)
+{
+    pool->touched = 0;
+    nv_kind_update(heap, pool);
+}
+
+static void ask_of_untouched(nv_chunk *chunk, void *arg)
+{
+    for (unsigned i = 1; chunk->is_arena && i < NV_POOLS; i++)
+        if ((chunk->free_mask >> i & 1) == 0)
+            nv_kind_update(arg, nv_pool_at(chunk->base, i));
+}
+
+void nv_touched_begin(neve_heap *heap)
+{
+    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT);
+    heap->tracks_touched = true;
+    nv_chunk_each(heap, ask_of_untouched, heap);
+}
+
+void nv_kind_update(neve_heap *heap, const nv_pool *pool)
+{
+    const char *base = nv_pool_base(pool);
+    if (!nv_is_owned(heap, base))
+        return;
+    unsigned kind = NV_KIND_OF(pool->domain, pool->size_class) << NV_KIND_SHIFT;
+    if (((pool->tag ^ heap->tag) & ~NV_POOL_HAS_STATE) != 0)
+        kind = 0;
+    else if ((pool->tag & NV_POOL_HAS_STATE) != 0)
+        kind |= NV_KIND_ASK;
+    else if (pool->domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && pool->touched == 0)
+        kind |= NV_KIND_ASK;
+    *nv_kind_at(heap, base) = (uint8_t)kind;
+}
+
 static inline unsigned class_of(size_t size)
 {
     return (unsigned)(size + NEVE_GRANULE - 1) / NEVE_GRANULE;
 }
 
-/* The current pool is exhausted: carve it further, or make another current. */
-static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class)
+/* Of a size other than 0. */
+static inline size_t kind_of(neve_domain domain, size_t size)
 {
-    nv_pool *pool = heap->current[domain][size_class];
-    if (pool == &heap->none || pool->carved == pool->capacity) {
-        nv_pool *next = heap->partial_first[domain][size_class];
+    return (size_t)domain * NV_KIND_CLASSES + (size - 1) / NEVE_GRANULE + 1;
+}
+
+/* Blocks in the pool's free list. */
+static unsigned free_count(const nv_pool *pool)
+{
+    unsigned count = (unsigned)(pool->carved - pool->used);
+    for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++)
+        count -= (unsigned)__builtin_popcountll(pool->held[w]);
+    return count;
+}
+
+/* A pool from which blocks can be taken, made current; NULL without memory. */
+static nv_pool *pool_to_draw_from(neve_heap *heap, neve_domain domain, unsigned size_class)
+{
+    nv_pool *pool = heap->current[domain][size_class], *next = pool;
+    if (pool == NULL || (pool->free == NULL && pool->carved == pool->capacity)) {
+        next = heap->partial_first[domain][size_class];
         if (next != NULL)
             partial_remove(heap, next);
         else if ((next = pool_fresh(heap, domain, size_class)) == NULL)
             return NULL;
-        if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && next->touched == 0 &&
-            !touched_add(heap, next)) {
-            if (next->used == 0)
-                nv_pool_release(heap, next);
-            else
-                nv_partial_push(heap, next);
-            return NULL;
-        }
-        if (pool != &heap->none)
-            pool->place = NV_POOL_FULL;
-        pool = next;
-        pool->place = NV_POOL_CURRENT;
-        heap->current[domain][size_class] = pool;
     }
-    if (pool->free == NULL)
-        pool_carve(pool);
-    void *block = pool->free;
-    pool->free = *(void **)block;
-    pool->used++;
+    if (domain == NEVE_DOMAIN_OBJECT && heap->tracks_touched && next->touched == 0 &&
+        !touched_add(heap, next)) {
+        if (next == pool)
+            return NULL;
+        if (next->used == 0)
+            nv_pool_release(heap, next);
+        else
+            nv_partial_push(heap, next);
+        return NULL;
+    }
+    if (next != pool && pool != NULL)
+        pool->place = NV_POOL_FULL;
+    next->place = NV_POOL_CURRENT;
+    heap->current[domain][size_class] = next;
+    return next;
+}
+
+static inline void *cache_pop(nv_cache *cache)
+{
+    void *block = cache->free;
+    cache->free = *(void **)block;
+    cache->room++;
     mark_allocated(block);
     return block;
+}
+
+static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class);
+
+/* The child of a fork would hold an OS page of its own for each class that it uses at all, and
+ * workers use nearly all, most of them for a few blocks. So the first blocks of a larger
+ * class are for smaller ones as well: the first page, or the first LENT_BLOCKS of them. They go
+ * by their pool, as all blocks do, when they are freed. NULL: the class is to have its own. */
+static void *alloc_lent(neve_heap *heap, neve_domain domain, unsigned size_class)
+{
+    /* The next power of two, at least 4. */
+    unsigned lender = size_class <= 4 ? 4 : 1u << (32 - __builtin_clz(size_class - 1));
+    const nv_pool *pool = heap->current[domain][lender];
+    nv_cache *cache = &heap->caches[NV_KIND_OF(domain, lender)];
+    if (lender != size_class && cache->free != NULL)
+        return cache_pop(cache);
+    if (lender == size_class || (pool != NULL && pool->carved >= LENT_BLOCKS)) {
+        heap->borrowers[domain] &= ~((uint64_t)1 << size_class);
+        return NULL;
+    }
+    return alloc_slow(heap, domain, lender);
+}
+
+/* The cache is empty: it gets all free blocks of a pool. */
+static void *alloc_slow(neve_heap *heap, neve_domain domain, unsigned size_class)
+{
+    if (NEVE_UNLIKELY((heap->borrowers[domain] >> size_class & 1) != 0) &&
+        heap->partial_first[domain][size_class] == NULL) {
+        void *block = alloc_lent(heap, domain, size_class);
+        if (block != NULL)
+            return block;
+    }
+    nv_pool *pool = pool_to_draw_from(heap, domain, size_class);
+    if (pool == NULL)
+        return NULL;
+    if (pool->free == NULL)
+        pool_carve(pool);
+    unsigned count = free_count(pool);
+    unsigned kind = NV_KIND_OF(domain, size_class);
+    nv_cache_fill(heap, kind, pool->free, count);
+    pool->free = NULL;
+    pool->used = (uint16_t)(pool->used + count);
+    return cache_pop(&heap->caches[kind]);
 }
 
 /* Out of line, so that the fast path, which callers inline, stays small. Asks nobody for
@@ -173,15 +277,11 @@ static __attribute__((noinline)) void *alloc_otherwise(neve_heap *heap, neve_dom
     if (size > NEVE_SMALL_MAX)
         return nv_large_alloc(heap, domain, size);
     unsigned size_class = class_of(size == 0 ? 1 : size);
-    nv_pool *pool = heap->current[domain][size_class];
-    void *block = pool->free;
-    if (block == NULL)
+    nv_cache *cache = &heap->caches[NV_KIND_OF(domain, size_class)];
+    if (cache->free == NULL)
         return alloc_slow(heap, domain, size_class);
     /* For a size of 0, which the callers' fast paths leave out. */
-    pool->free = *(void **)block;
-    pool->used++;
-    mark_allocated(block);
-    return block;
+    return cache_pop(cache);
 }
 
 static __attribute__((noinline)) void *alloc_or_ask(neve_heap *heap, neve_domain domain,
@@ -197,14 +297,9 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
         return nv_alloc_again(heap, domain, size);
     /* One comparison for both: a size of 0 wraps around. */
     if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
-        nv_pool *pool = heap->current[domain][class_of(size)];
-        void *block = pool->free;
-        if (NEVE_LIKELY(block != NULL)) {
-            pool->free = *(void **)block;
-            pool->used++;
-            mark_allocated(block);
-            return block;
-        }
+        nv_cache *cache = &heap->caches[kind_of(domain, size)];
+        if (NEVE_LIKELY(cache->free != NULL))
+            return cache_pop(cache);
     }
     return alloc_or_ask(heap, domain, size);
 }
@@ -216,9 +311,9 @@ void *neve_heap_alloc(neve_heap *heap, neve_domain domain, size_t size)
 static inline bool is_rare(neve_heap *heap, neve_domain domain, size_t size)
 {
     unsigned size_class = class_of(size);
-    if (size - 1 >= NEVE_SMALL_MAX || heap->asked[domain][size_class] == heap->rare_requests)
+    if (size - 1 >= NEVE_SMALL_MAX || heap->rare[domain][size_class] == 0)
         return false;
-    heap->asked[domain][size_class]++;
+    heap->rare[domain][size_class]--;
     return true;
 }
 
@@ -238,14 +333,9 @@ void *neve_heap_alloc_or(neve_heap *heap, neve_domain domain, size_t size,
     if (nv_fails_now(heap))
         return otherwise(ctx, size);
     if (NEVE_LIKELY(size - 1 < NEVE_SMALL_MAX)) {
-        nv_pool *pool = heap->current[domain][class_of(size)];
-        void *block = pool->free;
-        if (NEVE_LIKELY(block != NULL)) {
-            pool->free = *(void **)block;
-            pool->used++;
-            mark_allocated(block);
-            return block;
-        }
+        nv_cache *cache = &heap->caches[kind_of(domain, size)];
+        if (NEVE_LIKELY(cache->free != NULL))
+            return cache_pop(cache);
     }
     return alloc_or_otherwise(heap, domain, size, otherwise, ctx);
 }
@@ -288,9 +378,12 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
     else if (nv_held_has(pool, (unsigned)(offset / nv_pool_block_bytes(pool))))
         nv_corrupt(heap, "freed a block twice");
     else if (((const uintptr_t *)block)[1] == (FREED_MARK ^ (uintptr_t)block)) {
-        for (const void *at = pool->free; at != NULL; at = *(void *const *)at)
-            if (at == block)
-                nv_corrupt(heap, "freed a block twice");
+        const nv_cache *cache = &heap->caches[NV_KIND_OF(pool->domain, pool->size_class)];
+        const void *const lists[] = {pool->free, cache->free};
+        for (unsigned i = 0; i < 2; i++)
+            for (const void *at = lists[i]; at != NULL; at = *(void *const *)at)
+                if (at == block)
+                    nv_corrupt(heap, "freed a block twice");
     }
 }
 #endif
@@ -306,6 +399,11 @@ static inline __attribute__((always_inline)) void push_free(neve_heap *heap, nv_
         nv_held_release_page(pool, block);
     if (NEVE_UNLIKELY(--pool->used == 0 || head == NULL))
         free_edge(heap, pool);
+}
+
+void nv_pool_take_home(neve_heap *heap, void *block)
+{
+    push_free(heap, nv_pool_of(block), block, true);
 }
 
 /* Freed memory that is not in an arena. */
@@ -344,6 +442,50 @@ static __attribute__((noinline)) bool free_otherwise(neve_heap *heap, void *bloc
     return true;
 }
 
+/* Whether nv_bits_clear would find something in this block, or has to look closer. Mark
+ * bits are set only where state bits are. */
+static inline bool may_have_bits(const neve_heap *heap, const nv_chunk *chunk, const void *block)
+{
+    unsigned granule = nv_granule(block);
+    unsigned shift = granule % 64;
+    if (NEVE_UNLIKELY(shift > 60)) /* the bits may lie in two words */
+        return true;
+    uint64_t bits = (uint64_t)heap->object_starts << shift;
+    return ((chunk->high[granule / 64] | nv_low_bits(chunk, granule / 64)) & bits) != 0;
+}
+
+/* Frees a block of a pool of this epoch that has no bits any more. False: it has no kind. */
+static inline __attribute__((always_inline)) bool free_clean(neve_heap *heap, unsigned kind,
+                                                             bool is_cached, void *block)
+{
+    nv_cache *cache = (nv_cache *)(void *)((uint64_t *)(void *)heap->caches + kind);
+    if (NEVE_LIKELY(cache->room > 0 && is_cached)) {
+        *(void **)block = cache->free;
+        mark_freed(block);
+        cache->free = block;
+        cache->room--;
+        return true;
+    }
+    if (kind == 0)
+        return false;
+    if (cache->limit == 0 || !is_cached) {
+        /* In line, and without a store but the pool's: when a program drops all it has, the
+         * less lies between two of its own cache misses, the more of these overlap. */
+        push_free(heap, nv_pool_of(block), block, false);
+    } else {
+        mark_freed(block);
+        nv_cache_spill(heap, kind >> NV_KIND_SHIFT, block);
+    }
+    return true;
+}
+
+/* Whether the block may be handed out again from a cache: otherwise it would come back young
+ * where nobody looks for it. */
+static inline bool may_be_cached(const neve_heap *heap, const nv_pool *pool)
+{
+    return !heap->tracks_touched || pool->domain != NEVE_DOMAIN_OBJECT || pool->touched != 0;
+}
+
 /* nv_bits_clear for the common cases; false: ask that function. Mark bits are set
  * only where state bits are. */
 static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void *block)
@@ -352,18 +494,29 @@ static inline bool bits_clear_here(neve_heap *heap, nv_chunk *chunk, const void 
     unsigned shift = granule % 64;
     if (NEVE_UNLIKELY(shift > 60)) /* the bits may lie in two words */
         return false;
-    nv_state_word *word = &chunk->state[granule / 64];
     uint64_t bits = (uint64_t)heap->object_starts << shift;
-    if (((word->lo | word->hi) & bits) == 0)
+    uint64_t *high = &chunk->high[granule / 64], *low = &chunk->low[granule / 64];
+    bool is_low = chunk->has_low && (*low & bits) != 0;
+    if ((*high & bits) == 0 && !is_low)
         return true;
     if (NEVE_UNLIKELY(heap->marking))
         return false;
     /* One object begins in a block. */
-    NV_ASSERT(__builtin_popcountll((word->lo | word->hi) & bits) == 1);
-    heap->old_objects -= (word->hi & bits) != 0;
-    word->lo &= ~bits;
-    word->hi &= ~bits;
+    NV_ASSERT(__builtin_popcountll((*high | nv_low_bits(chunk, granule / 64)) & bits) == 1);
+    heap->old_objects -= (*high & bits) != 0;
+    *high &= ~bits;
+    if (is_low)
+        *low &= ~bits;
     return true;
+}
+
+/* Out of line and called last, so that free_here needs no frame. */
+static __attribute__((noinline)) void free_with_bits(neve_heap *heap, unsigned kind, void *block)
+{
+    nv_pool *pool = nv_pool_of(block);
+    if (!bits_clear_here(heap, pool->chunk, block))
+        nv_bits_clear(heap, pool->chunk, block);
+    free_clean(heap, kind, may_be_cached(heap, pool), block);
 }
 
 /* Frees a block of this heap's, in the cases that are common: most objects die young,
@@ -373,14 +526,17 @@ static inline __attribute__((always_inline)) bool free_here(neve_heap *heap, voi
 {
     if (NEVE_UNLIKELY(!nv_is_owned(heap, block)))
         return false; /* NULL, too */
-    nv_pool *pool = nv_pool_of(block);
+    unsigned kind = *nv_kind_at(heap, block);
 #if NEVE_DEBUG >= 1
-    check_free(heap, pool, block);
+    check_free(heap, nv_pool_of(block), block);
 #endif
-    if (pool->tag != heap->tag && ((pool->tag ^ heap->tag) != NV_POOL_HAS_STATE ||
-                                   !bits_clear_here(heap, pool->chunk, block)))
-        return false;
-    push_free(heap, pool, block, false);
+    if ((kind & NV_KIND_ASK) == 0)
+        return free_clean(heap, kind, true, block);
+    kind -= NV_KIND_ASK;
+    nv_pool *pool = nv_pool_of(block);
+    if (!may_have_bits(heap, pool->chunk, block))
+        return free_clean(heap, kind, may_be_cached(heap, pool), block);
+    free_with_bits(heap, kind, block);
     return true;
 }
 
@@ -424,8 +580,11 @@ static __attribute__((noinline)) size_t size_otherwise(const neve_heap *heap, co
 
 size_t neve_heap_usable_size(const neve_heap *heap, const void *block)
 {
-    if (NEVE_LIKELY(nv_is_owned(heap, block)))
-        return nv_pool_block_bytes(nv_pool_of(block));
+    if (NEVE_LIKELY(nv_is_owned(heap, block))) {
+        unsigned kind = *nv_kind_at(heap, block);
+        if (NEVE_LIKELY(kind != 0))
+            return (((size_t)(kind >> NV_KIND_SHIFT) - 1) % NV_KIND_CLASSES + 1) * NEVE_GRANULE;
+    }
     return size_otherwise(heap, block);
 }
 
@@ -469,7 +628,8 @@ void *neve_heap_realloc(neve_heap *heap, neve_domain domain, void *block, size_t
     return moved;
 }
 
-void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
+void nv_pool_live_blocks(const neve_heap *heap, const nv_pool *pool,
+                         uint64_t bits[NV_POOL_BITS_WORDS])
 {
     const char *base = nv_pool_base(pool);
     size_t bytes = nv_pool_block_bytes(pool);
@@ -485,4 +645,5 @@ void nv_pool_live_blocks(const nv_pool *pool, uint64_t bits[NV_POOL_BITS_WORDS])
     }
     for (unsigned w = 0; pool->held != NULL && w < nv_pool_bits_words(pool); w++)
         bits[w] &= ~pool->held[w];
+    nv_pool_cached_blocks(heap, pool, bits);
 }

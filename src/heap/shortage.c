@@ -23,6 +23,8 @@ bool nv_out_of_memory(neve_heap *heap, size_t bytes, unsigned attempt)
 void *nv_alloc_again(neve_heap *heap, neve_domain domain, size_t size)
 {
     void *block = NULL;
+    if (size == 0) /* counts as 1, for the hook as well */
+        size = 1;
     for (unsigned attempt = 1; block == NULL && nv_out_of_memory(heap, size, attempt); attempt++) {
         heap->is_asking = true;
         block = neve_heap_alloc(heap, domain, size);

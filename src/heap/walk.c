@@ -11,10 +11,10 @@ typedef struct walk {
     int result; /* not 0: the walk has ended */
 } walk;
 
-static void walk_pool(walk *w, const nv_chunk *chunk, const nv_pool *pool)
+static void walk_pool(walk *w, const neve_heap *heap, const nv_chunk *chunk, const nv_pool *pool)
 {
     uint64_t live[NV_POOL_BITS_WORDS];
-    nv_pool_live_blocks(pool, live);
+    nv_pool_live_blocks(heap, pool, live);
     size_t bytes = nv_pool_block_bytes(pool);
     bool is_inherited = (pool->tag & NV_POOL_INHERITED) != 0;
     for (unsigned word = 0; word < nv_pool_bits_words(pool); word++) {
@@ -50,7 +50,7 @@ int neve_heap_walk(const neve_heap *heap, neve_block_fn visit, void *arg)
             continue;
         for (unsigned i = 1; i < NV_POOLS && w.result == 0; i++)
             if ((chunk->free_mask >> i & 1) == 0)
-                walk_pool(&w, chunk, nv_pool_at(chunk->base, i));
+                walk_pool(&w, heap, chunk, nv_pool_at(chunk->base, i));
     }
     if (w.result == 0)
         nv_large_each(heap, walk_large, &w);

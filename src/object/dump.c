@@ -232,8 +232,7 @@ static void dump_object(void *ctx, neve_object *object, size_t bytes)
         nv_json_open(&d->json, "references", '[');
         size_t cursor = 0;
         do {
-            if (type->traverse != NULL)
-                type->traverse(object, dump_reference, &d->json, &cursor);
+            nv_object_traverse(object, dump_reference, &d->json, &cursor);
         } while (cursor != 0);
         nv_json_close(&d->json, ']');
     }

@@ -123,10 +123,8 @@ static void traverse_all(freeze *f, neve_visit_fn visit)
     for (f->at = 0; f->at < f->objects.count; f->at++) {
         neve_object *object = f->objects.items[f->at];
         size_t cursor = 0;
-        if (object->type->traverse == NULL)
-            continue;
         do {
-            object->type->traverse(object, visit, f, &cursor);
+            nv_object_traverse(object, visit, f, &cursor);
         } while (cursor != 0);
     }
 }

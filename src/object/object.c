@@ -27,6 +27,21 @@ static bool is_container(const neve_type *type)
 
 /* ---- creation ---- */
 
+#if NEVE_DEBUG >= 1
+/* Whether a type says of its slots what object.h asks for. */
+static bool slots_are_sound(const neve_type *type)
+{
+    if ((type->flags & NEVE_TYPE_SLOTS) == 0)
+        return type->slot_offset == 0 && type->slot_count == 0;
+    size_t first = type->item_size == 0 ? sizeof(neve_object) : sizeof(neve_var_object);
+    size_t end = type->slot_offset + type->slot_count * sizeof(void *);
+    return is_container(type) && type->traverse == NULL && type->clear == NULL &&
+           type->slot_offset >= first && type->slot_offset % sizeof(void *) == 0 &&
+           (type->item_size == 0 ? end <= type->size
+                                 : end == type->size && type->item_size == sizeof(void *));
+}
+#endif
+
 static inline neve_object *object_alloc(neve_runtime *runtime, const neve_type *type, size_t size)
 {
     bool container = is_container(type);
@@ -49,12 +64,14 @@ neve_object *neve_object_new(neve_runtime *runtime, const neve_type *type)
 {
     NV_ASSERT(type->size >= sizeof(neve_object));
     NV_ASSERT(type->item_size == 0 || type->size >= sizeof(neve_var_object));
+    NV_ASSERT(slots_are_sound(type));
     return object_alloc(runtime, type, type->size);
 }
 
 neve_object *neve_object_new_var(neve_runtime *runtime, const neve_type *type, size_t length)
 {
     NV_ASSERT(type->item_size != 0 && type->size >= sizeof(neve_var_object));
+    NV_ASSERT(slots_are_sound(type));
     /* PTRDIFF_MAX, not SIZE_MAX: no block is larger, and roundings below this
      * layer cannot overflow. */
     size_t tail_max = (size_t)PTRDIFF_MAX - type->size - NEVE_GRANULE;
@@ -71,6 +88,14 @@ void neve_make_immortal(neve_object *object)
     NV_ASSERT((object->flags & NV_OBJECT_DYING) == 0);
     if (!neve_is_immortal(object))
         object->count = NEVE_IMMORTAL;
+}
+
+void neve_object_possible_root(neve_runtime *runtime, neve_object *object)
+{
+    if (is_container(object->type))
+        neve_collector_possible_root(runtime->collector, object);
+    else
+        neve_release(runtime, object);
 }
 
 /* ---- the queue of dead objects ---- */
@@ -122,7 +147,9 @@ static int release_reference(void *object, void *arg)
 static void drop_references(neve_runtime *runtime, neve_object *object)
 {
     const neve_type *type = object->type;
-    if (type->clear != NULL) {
+    if ((type->flags & NEVE_TYPE_SLOTS) != 0) {
+        nv_slots_clear(runtime, object);
+    } else if (type->clear != NULL) {
         type->clear(runtime, object);
     } else if (type->traverse != NULL) {
         /* Nobody else can reach the object, so its fields stay as they are

@@ -97,6 +97,14 @@ static inline bool nv_object_is_dead(const neve_object *object)
     return nv_object_is_queued(object) || (object->flags & NV_OBJECT_DYING) != 0;
 }
 
+/* Whether the collector and listings of objects pass it over. The flags of a queued
+ * object are part of a link: the order matters. */
+static inline bool nv_object_is_hidden(const neve_object *object)
+{
+    return nv_object_is_queued(object) ||
+           (object->flags & (NV_OBJECT_DYING | NV_OBJECT_CONDEMNED)) != 0;
+}
+
 /* Code of the program's own that a disposal or a collection calls runs between
  * these two: what it releases is gone when its outermost neve_release returns,
  * even if the queue is in use further out. */
@@ -119,6 +127,25 @@ bool nv_object_finalize(neve_runtime *runtime, neve_object *object);
  * for memory first, and is for functions that programs call. */
 bool nv_pointers_push(neve_heap *heap, nv_pointers *pointers, void *item);
 bool nv_pointers_push_or_ask(neve_heap *heap, nv_pointers *pointers, void *item);
+
+/* ---- slots.c: types whose references lie in slots ---- */
+
+/* Where the slots of an object of such a type lie; *count is set. */
+static inline neve_object **nv_slots_of(neve_object *object, const neve_type *type, size_t *count)
+{
+    *count = type->slot_count;
+    if (type->item_size != 0)
+        *count += ((const neve_var_object *)object)->length;
+    return (neve_object **)(void *)((char *)object + type->slot_offset);
+}
+/* Visits what a container of any type refers to: see host.h. */
+void nv_object_traverse(neve_object *object, neve_visit_fn visit, void *arg, size_t *cursor);
+void nv_slots_clear(neve_runtime *runtime, neve_object *object);
+/* Of the host descriptor. */
+void nv_slots_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges);
+void nv_slots_mark(void *ctx, void *const *objects, size_t n, neve_marker *marker);
+bool nv_slots_condemn_plain(void *ctx, void *const *objects, size_t n);
+void nv_slots_discard(void *ctx, void *const *objects, size_t n);
 
 /* ---- weakref.c ---- */
 

@@ -69,11 +69,7 @@ static void host_read_counts(void *ctx, void *const *objects, size_t n, uint32_t
 static void host_traverse(void *ctx, void *object, neve_visit_fn visit, void *arg, size_t *cursor)
 {
     (void)ctx;
-    const neve_type *type = ((neve_object *)object)->type;
-    if (type->traverse != NULL)
-        type->traverse(object, visit, arg, cursor);
-    else
-        *cursor = 0;
+    nv_object_traverse(object, visit, arg, cursor);
 }
 
 static void host_retain(void *ctx, void *const *objects, size_t n)
@@ -93,7 +89,9 @@ static void host_clear(void *ctx, void *const *objects, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         neve_object *object = objects[i];
-        if (object->type->clear != NULL)
+        if ((object->type->flags & NEVE_TYPE_SLOTS) != 0)
+            nv_slots_clear(ctx, object);
+        else if (object->type->clear != NULL)
             object->type->clear(ctx, object);
     }
 }
@@ -108,9 +106,7 @@ static const char *host_type_name(void *ctx, void *object)
 static bool host_is_tracked(void *ctx, void *object)
 {
     (void)ctx;
-    const neve_object *o = object;
-    /* The flags of a queued object are part of a link: the order matters. */
-    return !nv_object_is_queued(o) && (o->flags & (NV_OBJECT_DYING | NV_OBJECT_CONDEMNED)) == 0;
+    return !nv_object_is_hidden(object);
 }
 
 static void host_visit_roots(void *ctx, neve_visit_fn visit, void *arg)
@@ -136,17 +132,11 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
         ((neve_object *)objects[i])->flags |= NV_OBJECT_CONDEMNED;
 }
 
-/* The generation itself is the collector's to note. But what was condemned and
- * revived comes by here; live objects are only read. */
-static void host_promote(void *ctx, void *const *objects, size_t n, int generation)
+static void host_revive(void *ctx, void *const *objects, size_t n)
 {
     (void)ctx;
-    (void)generation;
-    for (size_t i = 0; i < n; i++) {
-        neve_object *object = objects[i];
-        if ((object->flags & NV_OBJECT_CONDEMNED) != 0)
-            object->flags &= ~NV_OBJECT_CONDEMNED;
-    }
+    for (size_t i = 0; i < n; i++)
+        ((neve_object *)objects[i])->flags &= ~NV_OBJECT_CONDEMNED;
 }
 
 static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, neve_weakref_pass pass,
@@ -208,7 +198,11 @@ static const neve_host native_host = {
     .type_name = host_type_name,
     .is_tracked = host_is_tracked,
     .visit_roots = host_visit_roots,
-    .promote = host_promote,
+    .mark = nv_slots_mark,
+    .edges = nv_slots_edges,
+    .revive = host_revive,
+    .condemn_plain = nv_slots_condemn_plain,
+    .discard = nv_slots_discard,
     .condemn = host_condemn,
     .find_special = host_find_special,
     .clear_weakrefs = host_clear_weakrefs,

@@ -55,7 +55,7 @@ static void arena_regions(nv_look *look, uintptr_t base, uintptr_t chunk_address
         look->is_out_of_memory = true;
         return;
     }
-    *arena = (nv_arena){base, (uintptr_t)chunk.state};
+    *arena = (nv_arena){base, (uintptr_t)chunk.high};
     region_add(look, base, NV_POOL_BYTES, NEVE_COW_AREA_TABLES);
     region_add(look, (uintptr_t)chunk.index, sizeof(nv_index), NEVE_COW_AREA_TABLES);
     region_add(look, (uintptr_t)chunk.suspects, sizeof(nv_index), NEVE_COW_AREA_TABLES);
@@ -137,12 +137,13 @@ void nv_cow_heap_regions(nv_look *look, uintptr_t address)
 
 /* ---- pools ---- */
 
-/* What the state table has for one pool. */
-#define STATE_BYTES (NV_POOL_BYTES / NEVE_GRANULE / 64 * sizeof(nv_state_word))
+/* What a table of bits has for one pool. */
+#define STATE_BYTES (NV_POOL_BYTES / NEVE_GRANULE / 64 * sizeof(uint64_t))
 
 /* A pool in one of the two processes. */
 typedef struct pool_view {
     const nv_process *process;
+    const nv_store *cached;
     nv_pool pool; /* size_class 0: it is not in use, or nonsense */
     uint64_t live[NV_POOL_BITS_WORDS];
 } pool_view;
@@ -157,23 +158,24 @@ static void set_free(pool_view *view, size_t number)
     view->live[number / 64] &= ~((uint64_t)1 << (number % 64));
 }
 
-/* Blocks of an inherited raw pool that are noted as free in the state table (heap/fork.c). */
+/* Blocks of an inherited raw pool that are noted as free in a state table (heap/fork.c). */
 static void subtract_noted(pool_view *view, uintptr_t state)
 {
     enum { WORDS = NV_POOL_BYTES / NEVE_GRANULE / 64 };
-    nv_state_word words[WORDS];
+    uint64_t words[WORDS];
     if (!READ(view->process, state, words))
         return;
     size_t granules = nv_pool_block_bytes(&view->pool) / NEVE_GRANULE;
     for (size_t i = 0; i < view->pool.carved; i++) {
         size_t granule = i * granules;
-        if (((words[granule / 64].lo | words[granule / 64].hi) >> (granule % 64) & 1) != 0)
+        if ((words[granule / 64] >> (granule % 64) & 1) != 0)
             set_free(view, i);
     }
 }
 
-/* Which blocks are live: all that were handed out but for those in the free list, held
- * back, or noted as free. `state` is the address of the pool's words in the state table. */
+/* Which blocks are live: all that were handed out but for those in the free list, in
+ * caches, held back, or noted as free. `state` is the address of the pool's words in the
+ * table of high bits. */
 static void find_live(pool_view *view, uintptr_t base, const unsigned char *bytes, uintptr_t state)
 {
     const nv_pool *pool = &view->pool;
@@ -193,6 +195,10 @@ static void find_live(pool_view *view, uintptr_t base, const unsigned char *byte
         set_free(view, offset / block_bytes);
         memcpy(&at, bytes + offset, sizeof at);
     }
+    const uintptr_t *end = nv_cow_cached_from(view->cached, UINTPTR_MAX);
+    for (const uintptr_t *cached = nv_cow_cached_from(view->cached, base);
+         cached != NULL && cached < end && *cached < base + NV_POOL_BYTES; cached++)
+        set_free(view, (*cached - base) / block_bytes);
     uint64_t held[NV_POOL_BITS_WORDS];
     if (pool->held != NULL && read_all(view->process, (uintptr_t)pool->held, held,
                                        nv_pool_bits_words(pool) * sizeof *held))
@@ -286,7 +292,7 @@ static void count_others(nv_look *look, pool_work *work)
 /* Counts what lived in a pool whose memory was given up since. */
 static void count_gone(nv_look *look, pool_work *work, const nv_pool *pool, uintptr_t state)
 {
-    work->then = (pool_view){.process = &look->then, .pool = *pool};
+    work->then = (pool_view){.process = &look->then, .cached = &look->cached_then, .pool = *pool};
     if (!read_all(&look->then, work->base, look->bytes_then, NV_POOL_BYTES))
         return;
     find_live(&work->then, work->base, look->bytes_then, state);
@@ -308,7 +314,7 @@ static void compare_pool(nv_look *look, const nv_arena *arena, unsigned number,
         work.pages = 1; /* a page holds several pools */
     /* A pool that emptied, and perhaps serves another size by now: what was in it is gone. */
     if (pool_then->size_class != 0 && !is_same_use(pool_then, pool_now))
-        count_gone(look, &work, pool_then, arena->state + number * STATE_BYTES);
+        count_gone(look, &work, pool_then, arena->high + number * STATE_BYTES);
     bool any_dirty = false;
     for (size_t i = 0; i < work.pages; i++) {
         neve_cow_page *page = nv_page_of(look, work.base + i * look->page_bytes);
@@ -318,10 +324,11 @@ static void compare_pool(nv_look *look, const nv_arena *arena, unsigned number,
     }
     if (!any_dirty)
         return;
-    uintptr_t state = arena->state + number * STATE_BYTES;
+    uintptr_t state = arena->high + number * STATE_BYTES;
     nv_pages_read(look, work.base, NV_POOL_BYTES, look->bytes_now, look->bytes_then);
-    work.now = (pool_view){.process = &look->now, .pool = *pool_now};
-    work.then = (pool_view){.process = &look->then, .pool = *pool_then};
+    work.now = (pool_view){.process = &look->now, .cached = &look->cached_now, .pool = *pool_now};
+    work.then =
+        (pool_view){.process = &look->then, .cached = &look->cached_then, .pool = *pool_then};
     find_live(&work.now, work.base, look->bytes_now, state);
     find_live(&work.then, work.base, look->bytes_then, state);
     if (work.now.pool.size_class == 0)
@@ -345,6 +352,7 @@ void nv_cow_heap_compare(nv_look *look)
     nv_pool now[NV_POOLS], then[NV_POOLS];
     if (!look->has_then)
         return;
+    nv_cow_cached_gather(look);
     for (size_t i = 0; i < look->arenas.count; i++) {
         const nv_arena *arena = (const nv_arena *)look->arenas.items + i;
         uintptr_t at = (uintptr_t)nv_pool_at(arena->base, 0);

@@ -8,6 +8,7 @@
  *   cow_heap.c     Neve's heap in another process: arenas, pools, blocks, tables
  *   cow_malloc.c   the chunks of glibc's main arena
  *   cow_json.c     the report as JSON
+ *   cow_cached.c   the heap's blocks that are free without their pools' knowing
  *   cow_objects.c  a block now and then: which object it is, what of it changed
  *
  * Whatever is read of another process may be torn, stale or nonsense: every number is
@@ -93,7 +94,7 @@ typedef struct nv_type_slot {
 } nv_type_slot;
 
 typedef struct nv_arena {
-    uintptr_t base, state; /* its address; that of its state table */
+    uintptr_t base, high; /* its address; that of its table of high state bits */
 } nv_arena;
 
 typedef struct nv_look {
@@ -103,7 +104,8 @@ typedef struct nv_look {
     nv_mapping *mappings;
     size_t mapping_count, page_bytes;
     nv_store pages, regions, arenas, types;
-    const neve_cow_model *model; /* NULL: blocks have no types */
+    nv_store cached_now, cached_then; /* addresses, see cow_cached.c */
+    const neve_cow_model *model;      /* NULL: blocks have no types */
     nv_type_slot slots[NV_TYPE_SLOTS];
     uintptr_t misses[NV_TYPE_SLOTS]; /* addresses that are no type's, each at its slot */
     bool is_out_of_memory;
@@ -145,6 +147,12 @@ void nv_pages_compare_rest(nv_look *look);
 void nv_cow_heap_regions(nv_look *look, uintptr_t heap);
 /* Compares the blocks of the pools with dirty pages. */
 void nv_cow_heap_compare(nv_look *look);
+
+/* ---- cow_cached.c ---- */
+
+void nv_cow_cached_gather(nv_look *look);
+/* The first of these addresses that is not below `address`; the end is items + count. */
+const uintptr_t *nv_cow_cached_from(const nv_store *store, uintptr_t address);
 /* Compares the chunks with dirty pages. */
 void nv_cow_malloc_compare(nv_look *look);
 

@@ -369,6 +369,7 @@ neve_status neve_cow_look(int pid, int basis_pid, neve_cow_report **out, char pr
     look->pages.item_bytes = sizeof(neve_cow_page);
     look->regions.item_bytes = sizeof(nv_region);
     look->arenas.item_bytes = sizeof(nv_arena);
+    look->cached_now.item_bytes = look->cached_then.item_bytes = sizeof(uintptr_t);
     look->types.item_bytes = sizeof(nv_type);
     report->shown_types.item_bytes = sizeof(neve_cow_type);
     report->shown_mappings.item_bytes = sizeof(neve_cow_mapping);
@@ -383,6 +384,8 @@ neve_status neve_cow_look(int pid, int basis_pid, neve_cow_report **out, char pr
     nv_process_close(&look->then);
     nv_store_free(&look->regions);
     nv_store_free(&look->arenas);
+    nv_store_free(&look->cached_now);
+    nv_store_free(&look->cached_then);
     report->mappings = look->mappings;
     report->shown.mapping_count = look->mapping_count;
     report->pages = look->pages;

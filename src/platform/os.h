@@ -27,6 +27,10 @@ void nv_os_unmap(void *address, size_t bytes);
  * afterwards. False if the system forbids it: contents are then unchanged. */
 bool nv_os_discard(void *address, size_t bytes);
 
+/* Has the system put memory behind pages that are about to be written anyway: one call
+ * instead of a fault for each. False: it did not; nothing else is different. */
+bool nv_os_populate(void *address, size_t bytes);
+
 size_t nv_os_page_bytes(void);
 
 /* A monotonic clock, in nanoseconds. */

@@ -5,6 +5,7 @@
  */
 #include "os.h"
 
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,8 +46,19 @@ void *nv_os_map_aligned(size_t bytes, size_t alignment)
 
 void *nv_os_remap(void *address, size_t old_bytes, size_t new_bytes)
 {
+#ifdef __SANITIZE_THREAD__
+    /* It does not know mremap, and takes memory that one thread's mapping moved away from, and
+     * another's moved to, for memory that both use. */
+    void *copy = nv_os_map(new_bytes);
+    if (copy != NULL) {
+        memcpy(copy, address, old_bytes < new_bytes ? old_bytes : new_bytes);
+        nv_os_unmap(address, old_bytes);
+    }
+    return copy;
+#else
     void *moved = mremap(address, old_bytes, new_bytes, MREMAP_MAYMOVE);
     return moved == MAP_FAILED ? NULL : moved;
+#endif
 }
 
 void nv_os_unmap(void *address, size_t bytes)
@@ -57,6 +69,16 @@ void nv_os_unmap(void *address, size_t bytes)
 bool nv_os_discard(void *address, size_t bytes)
 {
     return madvise(address, bytes, MADV_DONTNEED) == 0;
+}
+
+bool nv_os_populate(void *address, size_t bytes)
+{
+#ifdef MADV_POPULATE_WRITE
+    return madvise(address, bytes, MADV_POPULATE_WRITE) == 0; /* since Linux 5.14 */
+#else
+    (void)address, (void)bytes;
+    return false;
+#endif
 }
 
 size_t nv_os_page_bytes(void)

@@ -203,6 +203,14 @@ static void node_finalize(neve_runtime *runtime, neve_object *object);
 static const neve_type oracle_node_type = NODE_TYPE("node", node_clear, NULL);
 static const neve_type oracle_finalized_type = NODE_TYPE("node+", node_clear, node_finalize);
 static const neve_type oracle_unclearable_type = NODE_TYPE("unclearable", NULL, NULL);
+static const neve_type oracle_slots_type = {
+    .name = "slots",
+    .size = sizeof(oracle_node),
+    .item_size = sizeof(neve_object *),
+    .flags = NEVE_TYPE_CONTAINER | NEVE_TYPE_SLOTS | NEVE_TYPE_FREES_ONLY,
+    .slot_offset = sizeof(oracle_node),
+    .dealloc = node_dealloc,
+};
 static const neve_type oracle_leaf_type = {
     .name = "leaf", .size = sizeof(oracle_leaf), .dealloc = leaf_dealloc};
 
@@ -211,13 +219,19 @@ static int act_new_node(oracle *o, int h, unsigned slots, oracle_deed deed, bool
 {
     if (o->count >= ORACLE_IDS)
         return ORACLE_NONE;
+    /* Mostly slots, so that whole groups of garbage consist of them. */
+    bool has_slots = !unclearable && deed == ORACLE_NOTHING && o->count % 8 != 0;
     const neve_type *type = unclearable              ? &oracle_unclearable_type
+                            : has_slots              ? &oracle_slots_type
                             : deed == ORACLE_NOTHING ? &oracle_node_type
                                                      : &oracle_finalized_type;
     neve_object *native = neve_object_new_var(o->runtime, type, slots);
     if (native == NULL)
         return ORACLE_NONE;
-    int id = oracle_register(o, native, unclearable ? ORACLE_NODE_UNCLEARABLE : ORACLE_NODE);
+    int id = oracle_register(o, native,
+                             unclearable ? ORACLE_NODE_UNCLEARABLE
+                             : has_slots ? ORACLE_NODE_SLOTS
+                                         : ORACLE_NODE);
     oracle_object *m = &o->objects[id];
     m->deed = unclearable ? ORACLE_NOTHING : deed;
     m->slots = slots;

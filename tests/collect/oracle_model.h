@@ -27,6 +27,7 @@
 
 typedef enum oracle_kind {
     ORACLE_NODE,
+    ORACLE_NODE_SLOTS,       /* its type says where its references lie, and has no functions */
     ORACLE_NODE_UNCLEARABLE, /* its type has no clear: uncollectable in a cycle */
     ORACLE_LEAF,
     ORACLE_WEAKREF,
@@ -109,6 +110,7 @@ typedef struct oracle {
     unsigned steps;  /* after each operation */
     neve_host host;  /* stands before the native one */
     const neve_host *native_host;
+    size_t discarded; /* objects that were freed as a whole */
     uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
     uint64_t snapshots, killed;
     neve_cycle_stats last; /* of this program's cycles */
@@ -156,7 +158,8 @@ static unsigned oracle_byte(oracle *o)
 
 static bool is_node(const oracle_object *m)
 {
-    return m->kind == ORACLE_NODE || m->kind == ORACLE_NODE_UNCLEARABLE;
+    return m->kind == ORACLE_NODE || m->kind == ORACLE_NODE_SLOTS ||
+           m->kind == ORACLE_NODE_UNCLEARABLE;
 }
 
 /* The latest object at that address: earlier ones are dead. */
@@ -180,6 +183,17 @@ static void model_drop_arg(oracle *o, int id)
     int arg = o->objects[id].arg;
     o->objects[id].arg = ORACLE_NONE;
     model_unref(o, arg);
+}
+
+/* What the library releases by itself. */
+static void model_drop_slots(oracle *o, int id)
+{
+    oracle_object *m = &o->objects[id];
+    for (unsigned i = 0; i < m->slots; i++) {
+        int value = m->slot[i];
+        m->slot[i] = ORACLE_NONE;
+        model_unref(o, value);
+    }
 }
 
 static void model_ref(oracle *o, int id)
@@ -212,13 +226,9 @@ static void model_unref(oracle *o, int id)
         }
     }
     /* Objects without `clear` give their references up by way of `traverse`. */
-    if (m->refs == 0 && m->kind == ORACLE_NODE_UNCLEARABLE && !m->immortal) {
-        for (unsigned i = 0; i < m->slots; i++) {
-            int value = m->slot[i];
-            m->slot[i] = ORACLE_NONE;
-            model_unref(o, value);
-        }
-    }
+    bool is_silent = m->kind == ORACLE_NODE_UNCLEARABLE || m->kind == ORACLE_NODE_SLOTS;
+    if (m->refs == 0 && is_silent && !m->immortal)
+        model_drop_slots(o, id);
 }
 
 /* ---- reachability in the model ---- */
@@ -646,6 +656,10 @@ static void host_clear(void *ctx, void *const *objects, size_t n)
         /* Weak references have no hook of their own. */
         if (o->objects[id].kind == ORACLE_WEAKREF)
             model_drop_arg(o, id);
+        if (o->objects[id].kind == ORACLE_NODE_SLOTS) {
+            o->objects[id].was_cleared = true;
+            model_drop_slots(o, id);
+        }
         o->native_host->clear(ctx, &objects[i], 1);
     }
 }
@@ -692,7 +706,7 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
                                   bool *ran_code)
 {
     oracle *o = oracle_of(ctx);
-    /* Those that are revived are told of later: see host_promote. */
+    /* Those that are revived are told of later: see host_revive. */
     if (pass == NEVE_WEAKREFS_AFTER_FINALIZERS) {
         for (size_t i = 0; i < n; i++) {
             int id = oracle_find(o, objects[i]);
@@ -704,7 +718,43 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
     return o->native_host->clear_weakrefs(ctx, objects, n, pass, ran_code);
 }
 
-static void host_promote(void *ctx, void *const *objects, size_t n, int generation)
+/* To the model it is as if the collector held those that go as a whole. */
+static bool host_condemn_plain(void *ctx, void *const *objects, size_t n)
+{
+    oracle *o = oracle_of(ctx);
+    if (!o->native_host->condemn_plain(ctx, objects, n))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        oracle_object *m = &o->objects[oracle_find(o, objects[i])];
+        ORACLE_CHECK(o, m->kind == ORACLE_NODE_SLOTS, "object %d is discarded (kind %d)",
+                     oracle_find(o, objects[i]), (int)m->kind);
+        m->refs++;
+        m->held++;
+    }
+    bool ran_code = false;
+    host_condemn(ctx, objects, n, &ran_code);
+    return true;
+}
+
+static void host_discard(void *ctx, void *const *objects, size_t n)
+{
+    oracle *o = oracle_of(ctx);
+    collection_decided(o);
+    for (size_t i = 0; i < n; i++) {
+        int id = oracle_find(o, objects[i]);
+        o->objects[id].was_cleared = true;
+        model_drop_slots(o, id);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int id = oracle_find(o, objects[i]);
+        o->objects[id].held--;
+        model_unref(o, id);
+    }
+    o->discarded += n;
+    o->native_host->discard(ctx, objects, n);
+}
+
+static void host_revive(void *ctx, void *const *objects, size_t n)
 {
     oracle *o = oracle_of(ctx);
     for (size_t i = 0; i < n; i++) {
@@ -715,7 +765,7 @@ static void host_promote(void *ctx, void *const *objects, size_t n, int generati
         }
         m->condemned = false; /* something refers to it still, nothing could clear that */
     }
-    o->native_host->promote(ctx, objects, n, generation);
+    o->native_host->revive(ctx, objects, n);
 }
 
 static size_t host_report(void *ctx, void *const *objects, size_t n, neve_uncollectable why)
@@ -735,7 +785,9 @@ static void host_install(oracle *o)
     o->host.clear = host_clear;
     o->host.condemn = host_condemn;
     o->host.clear_weakrefs = host_clear_weakrefs;
-    o->host.promote = host_promote;
+    o->host.condemn_plain = host_condemn_plain;
+    o->host.discard = host_discard;
+    o->host.revive = host_revive;
     o->host.report_uncollectable = host_report;
     o->collector->host = &o->host;
 }

@@ -154,7 +154,7 @@ static const char *collect_and_weigh(void *arg)
 static void test_a_collection_in_a_child(void **unused)
 {
     (void)unused;
-    if (IS_SANITIZED || runs_under_valgrind() || private_dirty_bytes() == 0)
+    if (IS_SANITIZED || is_emulated() || private_dirty_bytes() == 0)
         SKIP_BECAUSE("no figures for the process as a whole");
     journal j;
     neve_runtime *runtime = new_runtime_of(NEVE_MODE_GENERATIONAL, &j);

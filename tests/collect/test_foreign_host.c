@@ -13,7 +13,8 @@
 enum { SLOTS = 4, OBJECTS = 1500, HANDLES = 16, STEPS = 2000 };
 
 typedef struct head {
-    struct head *next, *prev;
+    _Alignas(NEVE_GRANULE) struct head *next;
+    struct head *prev;
 } head;
 
 typedef struct thing {
@@ -26,7 +27,7 @@ typedef struct thing {
 
 /* Two granules of head would do as well; this one has one. */
 #define OBJECT_OFFSET sizeof(head)
-_Static_assert(sizeof(head) <= 16, "the object is aligned to a granule behind the head");
+_Static_assert(sizeof(head) == NEVE_GRANULE, "the object is aligned to a granule behind the head");
 
 typedef struct world {
     neve_heap *heap;
@@ -93,8 +94,14 @@ static thing *new_thing(world *w, size_t size, bool is_foreign)
 {
     if (w->made == OBJECTS)
         return NULL;
-    thing *t = is_foreign ? malloc(size) : neve_heap_alloc(w->heap, NEVE_DOMAIN_OBJECT, size);
-    assert_non_null(t);
+    void *block = NULL;
+    /* Not malloc: it aligns to 8 bytes on some machines of 32 bits. */
+    if (!is_foreign)
+        block = neve_heap_alloc(w->heap, NEVE_DOMAIN_OBJECT, size);
+    else if (posix_memalign(&block, NEVE_GRANULE, size) != 0)
+        block = NULL;
+    assert_non_null(block);
+    thing *t = block;
     memset(t, 0, sizeof *t);
     t->count = 1;
     t->id = w->made++;

@@ -332,6 +332,77 @@ static void test_middle_generation(void **unused)
     assert_true(stats.collected < rounds);
 }
 
+/* The stops of a program, and what it made between them. */
+typedef struct stops {
+    size_t made;          /* objects since the last young collection */
+    size_t alone, most;   /* slices since then, and at most between two */
+    size_t young;         /* collections */
+    size_t least, latest; /* objects between two young collections */
+} stops;
+
+static void note_stop(void *ctx, const neve_collection *collection)
+{
+    stops *s = ctx;
+    if (collection->is_slice) {
+        s->alone++;
+        s->most = s->alone > s->most ? s->alone : s->most;
+        assert_int_equal(collection->candidates, 0);
+        return;
+    }
+    /* The last slice of a cycle leaves the young set to fill up as ever. */
+    if (s->young > 0) {
+        s->least = s->made < s->least ? s->made : s->least;
+        s->latest = s->made > s->latest ? s->made : s->latest;
+    }
+    s->young++;
+    s->made = s->alone = 0;
+}
+
+/* A program that takes long to make a young set is stopped for slices in between; young
+ * sets are as large as without. */
+static void test_slices_alone(void **unused)
+{
+    (void)unused;
+    enum { THRESHOLD = 640, OBJECTS = 100000 };
+    stops s = {.least = SIZE_MAX};
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    static const uint32_t thresholds[NEVE_GENERATIONS] = {THRESHOLD, 1000, 10};
+    neve_collector_set_thresholds(c, thresholds);
+    neve_collector_set_pause_us(c, 20);
+    neve_listener listener = {.ctx = &s, .end = note_stop};
+    neve_collector_set_listener(c, &listener);
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    uint32_t middle = 0;
+    for (size_t i = 0; i < OBJECTS; i++) {
+        pair *p = new_pair(runtime, &pair_type, '\0');
+        p->a = list;
+        list = &p->base;
+        s.made++;
+        c->cycle.ran_ns = UINT64_C(1000000000); /* a slow program */
+        size_t alone = s.alone, young = s.young;
+        middle = c->counts[1];
+        neve_poll(c, neve_collector_breaker(c));
+        if (s.alone != alone && s.young == young)
+            assert_int_equal(c->counts[1], middle); /* slices are no collections */
+    }
+    neve_cycle_stats stats = cycle_stats(runtime);
+    print_message("%zu young collections after %zu to %zu objects, at most %zu slices in between; "
+                  "%llu cycles of %llu slices\n",
+                  s.young, s.least, s.latest, s.most, (unsigned long long)stats.cycles,
+                  (unsigned long long)stats.slices);
+    assert_true(stats.cycles > 0);
+    assert_int_equal(s.most, THRESHOLD / 64 - 1);
+    /* Each of the stops comes one object after its share of the threshold. */
+    assert_true(s.least > THRESHOLD - THRESHOLD / 64 && s.latest <= THRESHOLD + THRESHOLD / 64);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    (void)collect(runtime, 2);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_bytes_make_a_step_worthwhile),
         cmocka_unit_test(test_temporary_objects),
         cmocka_unit_test(test_middle_generation),
+        cmocka_unit_test(test_slices_alone),
     };
     setenv("NEVE_GC_STRESS", "0", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,13 @@ def test_the_measuring_programs(vm, program):
     assert len(result.stdout.splitlines()) >= 2
 
 
+def test_the_program_of_the_manual(vm):
+    section = (ROOT / "docs/vm.md").read_text().split("## The language in one program")[1]
+    program, printed = re.findall(r"^```\n(.*?)^```", section, re.S | re.M)[:2]
+    result = vm(program)
+    assert (result.returncode, result.stderr, result.stdout) == (0, "", printed)
+
+
 def test_there_are_measuring_programs():
     assert len(ADVICE) >= 8
 

@@ -122,7 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     unsigned choice = data[0];
     unsigned calls = 0;
-    neve_large_allocator scarce = {scarce_malloc, scarce_realloc, scarce_free, &calls, NULL};
+    neve_large_allocator scarce = {sizeof scarce, scarce_malloc, scarce_realloc,
+                                   scarce_free,   &calls,        NULL};
     neve_heap_options options = {.struct_size = sizeof options};
     options.large = (choice & 1u) != 0 ? &scarce : NULL;
     options.object_starts = (choice & 2u) != 0 ? 1u << 1 | 1u << 2 : 0;

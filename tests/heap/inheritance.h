@@ -159,7 +159,7 @@ static inline bool page_map_works(void)
     if (verdict != NULL)
         print_message("# %s\n", verdict);
     free(pages);
-    known = verdict == NULL && !runs_under_valgrind();
+    known = verdict == NULL && !is_emulated();
     return known != 0;
 }
 

@@ -41,6 +41,15 @@ static inline bool runs_under_valgrind(void)
     return preload != NULL && strstr(preload, "vgpreload") != NULL;
 }
 
+/* The same holds under an emulator of another processor (qemu-user), which also ends by exiting where
+ * the program was killed by a signal, and starts no program for that processor by itself. Whoever runs
+ * the tests under one sets NEVE_TEST_EMULATOR to its name. */
+static inline bool is_emulated(void)
+{
+    const char *emulator = getenv("NEVE_TEST_EMULATOR");
+    return runs_under_valgrind() || (emulator != NULL && emulator[0] != '\0');
+}
+
 /* The sum of a field over a /proc file, in bytes; 0 if there is none. */
 static inline size_t proc_field_bytes(const char *path, const char *field)
 {

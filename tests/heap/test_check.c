@@ -124,6 +124,7 @@ static void damaged_descriptors_are_found(void **state)
     nv_chunk *chunk = nv_chunk_find(p.heap, p.last_freed);
     assert_non_null(chunk);
     nv_pool *pool = nv_pool_of(p.last_freed);
+    neve_heap_trim(p.heap); /* cached blocks go home, to the pool's own list */
     const nv_pool saved = *pool;
     for (int kind = 0; kind < 7; kind++) {
         switch (kind) {
@@ -167,9 +168,14 @@ static void a_bit_on_a_free_block_is_found(void **state)
     nv_chunk *chunk = nv_chunk_find(p.heap, p.last_freed);
     assert_non_null(chunk);
     unsigned granule = nv_granule(p.last_freed);
-    chunk->state[granule / 64].hi |= (uint64_t)1 << (granule % 64);
+    chunk->high[granule / 64] |= nv_bit(granule);
     assert_int_equal(neve_heap_check(p.heap, NULL, 0), NEVE_ECORRUPT);
-    chunk->state[granule / 64].hi &= ~((uint64_t)1 << (granule % 64));
+    chunk->high[granule / 64] &= ~nv_bit(granule);
+    assert_heap_sound(p.heap);
+    assert_false(chunk->has_low);
+    chunk->low[granule / 64] |= nv_bit(granule);
+    assert_int_equal(neve_heap_check(p.heap, NULL, 0), NEVE_ECORRUPT);
+    chunk->low[granule / 64] &= ~nv_bit(granule);
     assert_heap_sound(p.heap);
     neve_heap_destroy(p.heap);
 }

@@ -284,7 +284,8 @@ static void a_hook_that_returns_is_followed_by_abort(void **state)
     child_run(free_stranger, static_bytes, true, &result);
     assert_true(WIFSIGNALED(result.wait_status));
     assert_int_equal(WTERMSIG(result.wait_status), SIGABRT);
-    assert_int_equal(strlen(result.report), 0); /* the hook speaks, the heap does not */
+    if (!is_emulated())                             /* an emulator tells of the signal */
+        assert_int_equal(strlen(result.report), 0); /* the hook speaks, the heap does not */
 }
 
 /* Frees a block twice with others freed in between; in a child, because an

@@ -94,10 +94,119 @@ static const char *allocate_and_weigh(void *arg)
 static void the_child_pays_for_its_own_blocks_only(void **state)
 {
     (void)state;
-    if (IS_SANITIZED || runs_under_valgrind() || private_dirty_bytes() == 0)
+    if (IS_SANITIZED || is_emulated() || private_dirty_bytes() == 0)
         SKIP_BECAUSE("no figures for the process as a whole");
     inherit(16, 256);
     assert_child(allocate_and_weigh, NULL);
+    disinherit();
+}
+
+/* ---- few blocks of many sizes ---- */
+
+enum { SIZES = NEVE_SMALL_MAX / NEVE_GRANULE, MANY = 2000 };
+
+/* One block of each size and domain. */
+static const char *hold_one_of_each(unsigned char *blocks[NEVE_DOMAINS][SIZES])
+{
+    for (size_t d = 0; d < NEVE_DOMAINS; d++)
+        for (size_t s = 0; s < SIZES; s++) {
+            size_t size = (s + 1) * NEVE_GRANULE;
+            blocks[d][s] = neve_heap_alloc(inherited.heap, (neve_domain)d, size);
+            CHECK(blocks[d][s] != NULL, "no memory");
+            CHECK(neve_heap_usable_size(inherited.heap, blocks[d][s]) >= size, "too small");
+            pattern_fill(blocks[d][s], size, d * SIZES + s);
+        }
+    return NULL;
+}
+
+static const char *free_one_of_each(unsigned char *blocks[NEVE_DOMAINS][SIZES])
+{
+    for (size_t d = 0; d < NEVE_DOMAINS; d++)
+        for (size_t s = 0; s < SIZES; s++) {
+            CHECK(pattern_holds(blocks[d][s], (s + 1) * NEVE_GRANULE, d * SIZES + s),
+                  "a block of %zu bytes is damaged", (s + 1) * NEVE_GRANULE);
+            neve_heap_free(inherited.heap, blocks[d][s]);
+        }
+    return NULL;
+}
+
+static size_t pages_of(unsigned char *blocks[NEVE_DOMAINS][SIZES])
+{
+    page_set pages;
+    memset(&pages, 0, sizeof pages);
+    for (size_t d = 0; d < NEVE_DOMAINS; d++)
+        for (size_t s = 0; s < SIZES; s++)
+            page_set_add(&pages, blocks[d][s], (s + 1) * NEVE_GRANULE);
+    page_set_finish(&pages);
+    size_t count = pages.count;
+    page_set_clear(&pages);
+    return count;
+}
+
+static const char *hold_little(void *arg)
+{
+    (void)arg;
+    static unsigned char *few[NEVE_DOMAINS][SIZES], *many[SIZES][MANY];
+    const char *wrong;
+    neve_heap_after_fork_child(inherited.heap);
+    if ((wrong = hold_one_of_each(few)) != NULL)
+        return wrong;
+    size_t bytes = NEVE_DOMAINS * SIZES * (SIZES + 1) / 2 * NEVE_GRANULE, pages = pages_of(few);
+    CHECK(pages <= 2 * bytes / page_bytes() + 2 * NEVE_DOMAINS, "%zu pages for %zu kB", pages,
+          bytes / 1024);
+    CHECK_HEAP(inherited.heap);
+    /* A size that is in use gets pools of its own, with no more waste than elsewhere. */
+    for (size_t i = 0; i < MANY; i++)
+        for (size_t s = 0; s < SIZES; s++) {
+            many[s][i] =
+                neve_heap_alloc(inherited.heap, NEVE_DOMAIN_OBJECT, (s + 1) * NEVE_GRANULE);
+            CHECK(many[s][i] != NULL, "no memory");
+            pattern_fill(many[s][i], (s + 1) * NEVE_GRANULE, i);
+        }
+    CHECK_HEAP(inherited.heap);
+    for (size_t s = 0; s < SIZES; s++)
+        CHECK(neve_heap_usable_size(inherited.heap, many[s][MANY - 1]) == (s + 1) * NEVE_GRANULE,
+              "the last block of %zu bytes has %zu", (s + 1) * NEVE_GRANULE,
+              neve_heap_usable_size(inherited.heap, many[s][MANY - 1]));
+    for (size_t i = 0; i < MANY; i++)
+        for (size_t s = 0; s < SIZES; s++) {
+            CHECK(pattern_holds(many[s][i], (s + 1) * NEVE_GRANULE, i), "damaged");
+            neve_heap_free(inherited.heap, many[s][i]);
+        }
+    if ((wrong = free_one_of_each(few)) != NULL)
+        return wrong;
+    CHECK_HEAP(inherited.heap);
+    return NULL;
+}
+
+static const char *give_little_back(void *arg)
+{
+    (void)arg;
+    static unsigned char *few[NEVE_DOMAINS][SIZES];
+    neve_heap_after_fork_child(inherited.heap);
+    for (int round = 0; round < 3; round++) {
+        const char *wrong = hold_one_of_each(few);
+        if (wrong != NULL || (wrong = free_one_of_each(few)) != NULL)
+            return wrong;
+        neve_heap_trim(inherited.heap);
+        CHECK_HEAP(inherited.heap);
+    }
+    return NULL;
+}
+
+static void few_blocks_of_many_sizes_share_pages(void **state)
+{
+    (void)state;
+    inherit(16, 256);
+    unsigned char *few[NEVE_DOMAINS][SIZES];
+    assert_null(hold_one_of_each(few));
+    for (size_t d = 0; d < NEVE_DOMAINS; d++) /* not in a process that was not forked */
+        for (size_t s = 0; s < SIZES; s++)
+            assert_int_equal(neve_heap_usable_size(inherited.heap, few[d][s]),
+                             (s + 1) * NEVE_GRANULE);
+    assert_null(free_one_of_each(few));
+    assert_child(hold_little, NULL);
+    assert_child(give_little_back, NULL);
     disinherit();
 }
 
@@ -556,6 +665,7 @@ int main(void)
         cmocka_unit_test(allocating_dirties_no_inherited_page),
         cmocka_unit_test(nor_on_a_heap_of_one_class),
         cmocka_unit_test(the_child_pays_for_its_own_blocks_only),
+        cmocka_unit_test(few_blocks_of_many_sizes_share_pages),
         cmocka_unit_test(freeing_buffers_dirties_no_inherited_page),
         cmocka_unit_test(freed_objects_are_used_again),
         cmocka_unit_test(the_child_may_free_everything),

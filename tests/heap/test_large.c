@@ -18,7 +18,7 @@ typedef struct counting {
 } counting;
 
 typedef struct tag {
-    uint64_t magic;
+    _Alignas(16) uint64_t magic;
     size_t size;
 } tag;
 
@@ -43,7 +43,7 @@ static void *counting_malloc(void *ctx, size_t size)
         c->misuse = "malloc of a small size";
     if (refuses(c))
         return NULL;
-    tag *block = malloc(sizeof *block + size);
+    tag *block = nv_large_system.malloc(NULL, sizeof *block + size);
     if (block == NULL)
         return NULL;
     *block = (tag){MAGIC, size};
@@ -80,7 +80,7 @@ static void *counting_realloc(void *ctx, void *at, size_t size)
         return NULL;
     size_t old_size = block->size;
     if (c->always_moves) {
-        tag *moved = malloc(sizeof *moved + size);
+        tag *moved = nv_large_system.malloc(NULL, sizeof *moved + size);
         if (moved == NULL)
             return NULL;
         memcpy(moved, block, sizeof *moved + (size < old_size ? size : old_size));
@@ -88,7 +88,7 @@ static void *counting_realloc(void *ctx, void *at, size_t size)
         free(block);
         block = moved;
     } else {
-        block = realloc(block, sizeof *block + size);
+        block = nv_large_system.realloc(NULL, block, sizeof *block + size);
         if (block == NULL)
             return NULL;
     }
@@ -99,7 +99,8 @@ static void *counting_realloc(void *ctx, void *at, size_t size)
 
 static neve_heap *heap_create_counting(counting *c)
 {
-    neve_large_allocator large = {counting_malloc, counting_realloc, counting_free, c, NULL};
+    neve_large_allocator large = {sizeof large, counting_malloc, counting_realloc, counting_free, c,
+                                  NULL};
     neve_heap_options options = {.struct_size = sizeof options};
     options.large = &large;
     memset(c, 0, sizeof *c);
@@ -261,7 +262,8 @@ static void incomplete_allocators_are_refused(void **state)
     for (int missing = 0; missing < 3; missing++) {
         counting c;
         memset(&c, 0, sizeof c);
-        neve_large_allocator large = {counting_malloc, counting_realloc, counting_free, &c, NULL};
+        neve_large_allocator large = {
+            sizeof large, counting_malloc, counting_realloc, counting_free, &c, NULL};
         if (missing == 0)
             large.malloc = NULL;
         else if (missing == 1)

@@ -83,7 +83,7 @@ static size_t relay_usable_size(void *ctx, const void *block)
 static neve_heap *heap_create_over(relay *r, const neve_large_allocator *to)
 {
     *r = (relay){.to = *to};
-    neve_large_allocator large = {relay_malloc, relay_realloc, relay_free, r, NULL};
+    neve_large_allocator large = {sizeof large, relay_malloc, relay_realloc, relay_free, r, NULL};
     if (to->usable_size != NULL)
         large.usable_size = relay_usable_size;
     neve_heap_options options = {.struct_size = sizeof options, .large = &large};
@@ -96,7 +96,7 @@ static neve_heap *heap_create_over(relay *r, const neve_large_allocator *to)
 static void for_each_library(const char *test, void (*body)(const neve_large_allocator *found))
 {
     for (size_t i = 0; i < LIBRARIES; i++) {
-        neve_large_allocator found;
+        neve_large_allocator found = {.struct_size = sizeof found};
         char message[200] = "not set";
         void *program_malloc = dlsym(RTLD_DEFAULT, "malloc");
         neve_status status =
@@ -244,7 +244,7 @@ static size_t generous(void *ctx, const void *block)
 static void usable_size_is_the_allocators(void **state)
 {
     (void)state;
-    neve_large_allocator found;
+    neve_large_allocator found = {.struct_size = sizeof found};
     relay r;
     assert_ok(neve_large_allocator_find("system", &found, NULL, 0));
     assert_null(found.usable_size);
@@ -265,7 +265,7 @@ static void usable_size_is_the_allocators(void **state)
 static void unknown_names_are_refused(void **state)
 {
     (void)state;
-    neve_large_allocator found = {0};
+    neve_large_allocator found = {.struct_size = sizeof found};
     char message[8] = "before";
     assert_int_equal(neve_large_allocator_find("snmalloc", &found, message, sizeof message),
                      NEVE_EINVAL);
@@ -276,10 +276,38 @@ static void unknown_names_are_refused(void **state)
     assert_null(found.malloc);
 }
 
+static void what_the_caller_does_not_know_is_not_written(void **state)
+{
+    (void)state;
+    char message[120];
+    neve_large_allocator found = {.struct_size = 0}, before;
+    assert_int_equal(neve_large_allocator_find("system", &found, message, sizeof message),
+                     NEVE_EINVAL);
+    assert_non_null(strstr(message, "set it to sizeof(neve_large_allocator)"));
+    found.struct_size = sizeof found + 1;
+    assert_int_equal(neve_large_allocator_find("system", &found, message, sizeof message),
+                     NEVE_EINVAL);
+    assert_non_null(strstr(message, "older than the headers"));
+    /* Headers without usable_size: what lies behind is somebody else's. */
+    memset(&found, 0xEE, sizeof found);
+    before = found;
+    found.struct_size = offsetof(neve_large_allocator, usable_size);
+    assert_ok(neve_large_allocator_find("system", &found, NULL, 0));
+    assert_int_equal(found.struct_size, offsetof(neve_large_allocator, usable_size));
+    assert_true(found.malloc != before.malloc && found.ctx == NULL);
+    assert_memory_equal(&found.usable_size, &before.usable_size, sizeof before.usable_size);
+    neve_heap_options options = {.struct_size = sizeof options, .large = &found};
+    neve_heap *heap;
+    assert_ok(neve_heap_create(&options, &heap));
+    void *block = neve_heap_alloc(heap, NEVE_DOMAIN_RAW, 1000);
+    assert_int_equal(neve_heap_usable_size(heap, block), 1000);
+    neve_heap_destroy(heap);
+}
+
 /* In a process without room for jemalloc: what it is told, and that it can go on. */
 static int without_room(void)
 {
-    neve_large_allocator found = {0};
+    neve_large_allocator found = {.struct_size = sizeof found};
     char message[300] = "", clipped[5] = "";
     if (neve_large_allocator_find("jemalloc", &found, message, sizeof message) !=
             NEVE_EUNSUPPORTED ||
@@ -294,8 +322,8 @@ static int without_room(void)
 static void what_cannot_be_loaded_is_named(void **state)
 {
     (void)state;
-    if (runs_under_valgrind())
-        skip(); /* it loads programs in its own way */
+    if (is_emulated())
+        skip(); /* programs are started in a way of its own */
     fflush(NULL);
     pid_t child = fork();
     assert_true(child >= 0);
@@ -317,7 +345,7 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--without-room") == 0)
         return without_room();
     const char *tunables = getenv(TUNABLES);
-    if (!runs_under_valgrind() && (tunables == NULL || strcmp(tunables, ROOM) != 0)) {
+    if (!is_emulated() && (tunables == NULL || strcmp(tunables, ROOM) != 0)) {
         setenv(TUNABLES, ROOM, 1);
         execv("/proc/self/exe", argv); /* without /proc, as under valgrind, jemalloc is skipped */
     }
@@ -327,6 +355,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(parent_and_child_of_a_fork_go_on),
         cmocka_unit_test(usable_size_is_the_allocators),
         cmocka_unit_test(unknown_names_are_refused),
+        cmocka_unit_test(what_the_caller_does_not_know_is_not_written),
         cmocka_unit_test(what_cannot_be_loaded_is_named),
     };
     return cmocka_run_group_tests_name("heap large libraries", tests, NULL, NULL);

@@ -23,7 +23,8 @@ static bool limit_address_space(size_t more)
 
 static const char *why_not_limited(void)
 {
-    return IS_SANITIZED || runs_under_valgrind() ? "sanitizers map memory of their own" : NULL;
+    return IS_SANITIZED || is_emulated() ? "sanitizers and emulators map memory of their own"
+                                         : NULL;
 }
 
 static void a_heap_takes_little_address_space(void **state)

@@ -82,8 +82,11 @@ static bool on_shortage(void *ctx, size_t bytes, unsigned attempt)
 static void make(world *w)
 {
     *w = (world){.available = 50000};
-    neve_large_allocator large = {
-        .malloc = limited_malloc, .realloc = limited_realloc, .free = limited_free, .ctx = w};
+    neve_large_allocator large = {.struct_size = sizeof large,
+                                  .malloc = limited_malloc,
+                                  .realloc = limited_realloc,
+                                  .free = limited_free,
+                                  .ctx = w};
     neve_heap_options options = {.struct_size = sizeof options,
                                  .large = &large,
                                  .on_out_of_memory = on_shortage,
@@ -200,6 +203,7 @@ static void test_size_0_is_one_request(void **state)
     assert_int_equal(w.asked, 0);
     assert_non_null(blocks[1] = neve_heap_alloc(w.heap, NEVE_DOMAIN_LEAF, 0));
     assert_int_equal(w.asked, 1);
+    assert_int_equal(w.last_bytes, 1); /* as which it counts */
     neve_heap_fail_alloc_at(w.heap, 2);
     blocks[2] = neve_heap_alloc_or(w.heap, NEVE_DOMAIN_LEAF, 0, limited_malloc, &w);
     assert_true(neve_heap_owns(w.heap, blocks[2]));

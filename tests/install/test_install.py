@@ -80,6 +80,21 @@ def test_cmake(prefix, tmp_path):
         assert (f"libneve.so.{MINOR}" in run("readelf", "-d", program)) == is_shared
 
 
+def test_cmake_without_a_library(prefix, tmp_path):
+    """Headers and package alone are not found, however often one asks, and define no target."""
+    need("cmake")
+    shutil.copytree(prefix, tmp_path / "bare", symlinks=True,
+                    ignore=shutil.ignore_patterns("libneve.*"))
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(asks_twice C)\n"
+        "foreach(try 1 2)\n  find_package(neve QUIET)\n"
+        "  if(neve_FOUND OR TARGET neve::neve)\n    message(FATAL_ERROR \"try ${try}\")\n"
+        "  endif()\nendforeach()\nmessage(\"asked ${neve_CONSIDERED_CONFIGS}\")\n")
+    out = run("cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja",
+              f"-DCMAKE_PREFIX_PATH={tmp_path / 'bare'}")
+    assert f"asked {tmp_path / 'bare'}" in out
+
+
 @pytest.mark.parametrize("wanted, suits", [("", True), ("0", True), (VERSION, True), ("99", False),
                                            (MINOR + ".99", False), ("0.0", False)])
 def test_cmake_versions(prefix, tmp_path, wanted, suits):

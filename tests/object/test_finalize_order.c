@@ -115,7 +115,7 @@ static void test_of_a_collection(void **unused)
     (void)unused;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         neve_runtime *runtime = new_runtime(NULL);
-        make_graph(runtime, 1 + seed * 5, seed);
+        make_graph(runtime, (size_t)(1 + seed * 5), seed);
         neve_release(runtime, &graph.nodes[0]->base);
         assert_int_equal(collect(runtime, (int)(seed % 3)).collected, graph.count);
         check_order();

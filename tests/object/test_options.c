@@ -29,9 +29,11 @@ static void test_bad_options_are_refused(void **state)
                         "object_starts is 0x11: an object begins at most 3 granules into its "
                         "block, bits 0 to 3");
     heap.object_starts = 0;
-    neve_large_allocator large = {.malloc = NULL};
+    neve_large_allocator large = {.struct_size = sizeof large};
     heap.large = &large;
     assert_non_null(strstr(refusal(&heap, NULL), "large lacks its function malloc"));
+    large.struct_size = 0;
+    assert_non_null(strstr(refusal(&heap, NULL), "set it to sizeof(neve_large_allocator)"));
     heap = (neve_heap_options){.struct_size = 0};
     assert_non_null(strstr(refusal(&heap, NULL), "set it to sizeof(neve_heap_options)"));
     heap.struct_size = sizeof heap + 8;
@@ -50,6 +52,18 @@ static void test_bad_options_are_refused(void **state)
     char message[40];
     assert_int_equal(neve_runtime_options_check(&options, message, sizeof message), NEVE_EINVAL);
     assert_string_equal(message, "neve_runtime_options.struct_size is 3: "); /* cut to fit */
+}
+
+static void test_a_pause_is_bounded_later_too(void **state)
+{
+    (void)state;
+    neve_runtime *runtime;
+    assert_int_equal(neve_runtime_create(NULL, &runtime), NEVE_OK);
+    neve_collector *collector = neve_runtime_collector(runtime);
+    assert_int_equal(neve_collector_set_pause_us(collector, NEVE_MAX_PAUSE_US), NEVE_OK);
+    assert_int_equal(neve_collector_set_pause_us(collector, NEVE_MAX_PAUSE_US + 1), NEVE_EINVAL);
+    assert_int_equal(neve_collector_set_pause_us(collector, 0), NEVE_OK);
+    neve_runtime_destroy(runtime);
 }
 
 static void test_good_options_are_taken(void **state)
@@ -201,6 +215,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_options_are_refused),
+        cmocka_unit_test(test_a_pause_is_bounded_later_too),
         cmocka_unit_test(test_good_options_are_taken),
         cmocka_unit_test(test_older_callers),
         cmocka_unit_test(test_hook_among_objects),

@@ -140,6 +140,8 @@ static const neve_cow_page *page_of(const neve_cow_report *report, const void *a
 static void act_in_all_ways(void)
 {
     neve_heap_after_fork_child(world.heap);
+    for (int i = 0; i < 500; i++) /* first: what is freed below could serve them */
+        make(&plain);
     for (int i = 0; i < 1000; i++)
         world.plains[i]->count++;
     for (int i = 1000; i < 1500; i++)
@@ -158,8 +160,6 @@ static void act_in_all_ways(void)
     }
     for (int i = 0; i < 50; i++)
         world.buffers[i][99] = 1;
-    for (int i = 0; i < 500; i++)
-        make(&plain);
 }
 
 static void assert_all_ways(const neve_cow_report *report)
@@ -173,7 +173,8 @@ static void assert_all_ways(const neve_cow_report *report)
     assert_int_equal(type->bytes[NEVE_COW_CAUSE_COUNT], 1000);
     assert_int_equal(type->bytes[NEVE_COW_CAUSE_BODY], 500 * 8);
     assert_int_equal(type->bytes[NEVE_COW_CAUSE_CACHE], 100);
-    assert_int_equal(type->bytes[NEVE_COW_CAUSE_NEW], 500 * sizeof(object));
+    /* Of blocks: sizes up to 64 bytes share blocks of 64 at first. */
+    assert_in_range(type->bytes[NEVE_COW_CAUSE_NEW], 500 * sizeof(object), 500 * 64);
     assert_in_range(type->pages_same, 2, 6); /* of 300 objects of 48 bytes */
     type = find(report, headed.name);
     assert_int_equal(type->changed, 200);
@@ -369,7 +370,7 @@ static void json_is_whole_and_ascii(void **state)
     end_child(child);
 }
 
-static void the_memory_map_is_valgrinds(void **state)
+static void the_memory_map_is_not_the_programs(void **state)
 {
     (void)state;
     skip();
@@ -377,8 +378,9 @@ static void the_memory_map_is_valgrinds(void **state)
 
 int main(void)
 {
-    if (runs_under_valgrind()) {
-        const struct CMUnitTest none[] = {cmocka_unit_test(the_memory_map_is_valgrinds)};
+    if (is_emulated()) {
+        print_message("# skipped: the page map is the emulator's or valgrind's\n");
+        const struct CMUnitTest none[] = {cmocka_unit_test(the_memory_map_is_not_the_programs)};
         return cmocka_run_group_tests(none, NULL, NULL);
     }
     const struct CMUnitTest tests[] = {

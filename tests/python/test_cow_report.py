@@ -19,7 +19,7 @@ PROGRAM = """
     lists = [[None] for i in range(20000)]
     slims = [Slim() for i in range(10000)]
     strings = [("%d" % i) * 8 for i in range(10000)]
-    buffers = [bytearray(200) for i in range(2400)]
+    buffers = [bytearray(200) for i in range(3600)]
     def pages_of(objects, in_front=16):
         size = os.sysconf("SC_PAGE_SIZE")
         return sorted({(id(o) - in_front) // size * size for o in objects}
@@ -93,14 +93,15 @@ assert 5000 <= by_name["Slim"]["changed"] <= 5002, by_name["Slim"]
 assert by_name["Slim"]["count_only"] <= 2
 assert by_name["Slim"]["bytes"]["body"] >= 5000 and "cache" not in by_name["Slim"]["bytes"]
 cached = by_name["str"]
-assert 2000 <= cached["changed"] <= 2100 and cached["bytes"]["cache"] > 10000, cached
+# (The first 500 of a size are in the interpreter's own memory.)
+assert 1900 <= cached["changed"] <= 2100 and cached["bytes"]["cache"] > 10000, cached
 assert set(cached["bytes"]) <= {"cache", "count", "new", "body", "allocated", "freed"}
 assert 1900 <= by_name["list"]["freed"] <= 2010, by_name["list"]    # the interpreter keeps 80
 assert 2990 <= by_name["set"]["allocated"] <= 3010 and by_name["set"]["bytes"]["new"] > 500000
 freed = pages_of(lists[3900:4000])          # a page that holds what stayed, too
 assert "freed" in on[freed[-1]]["causes"] or "freed" in on[freed[-2]]["causes"]
 # The bytes lie in a block of the object domain on 3.11, of the mem domain from 3.12 on, and on
-# 3.15 in an object of their own. (The first 250 of a size are in the interpreter's own memory.)
+# 3.15 in an object of their own.
 body = [t for t in report["types"] if t["changed"] >= 500 and t["bytes"].get("body", 0) >= 500 and
         t["name"] in ("(block of no known type)", "(buffer)", "bytes")]
 assert body, report["types"]
@@ -130,7 +131,8 @@ kernel = report["process"]["private_dirty"] / size
 assert abs(kernel - states["dirty"]) <= 40, (kernel, states)
 assert report["areas"]["stack"]["pages"]["dirty"] > 0
 assert report["areas"]["tables"]["pages"]["dirty"] > 0
-assert sum(m["name"] == "[heap]" for m in report["mappings"]) == 1
+# (One, or more: what brk adds in a child is a mapping of its own for the kernel.)
+assert sum(m["name"] == "[heap]" for m in report["mappings"]) >= 1
 assert report["pid"] == os.getpid()
 """)
 
@@ -172,7 +174,7 @@ def test_the_process_that_keeps_the_copy(runner):
         def name(pid):
             try:
                 with open(f"/proc/{pid}/comm") as f: return f.read().strip()
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):  # it may end between the two
                 return None
         assert neve.cow_reference(False) == 0
         first = neve.cow_reference()

@@ -152,7 +152,7 @@ MANY = """
     import gc, os, sys
     def private_kb():
         with open("/proc/self/smaps_rollup") as f:
-            return sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
+            return sum(int(line.split()[1]) for line in f if line.startswith("Private_Dirty:"))
     kept = [[number, {"n": number}] for number in range(20000)]
     gc.collect()
     def serve():

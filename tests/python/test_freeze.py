@@ -449,6 +449,33 @@ def test_finalized_at_exit_before_what_came_later(runner):
     assert (runner.folder / "words").read_text() == "last words"
 
 
+@pytest.mark.skipif(not HAS_IMMORTALS, reason="no immortal objects up to CPython 3.11")
+@pytest.mark.parametrize("before_end", ["", "gc.disable()", "gc.collect()", "neve.install(); neve.uninstall()"])
+def test_uninstalling_loses_no_finalizer(runner, before_end):
+    """Of immortal objects and of what hangs on them: CPython's last collections do not find it."""
+    said = runner.neve_code(PRELUDE + harness.dedented("""
+        import gc, neve
+        class Late:
+            def __del__(self): log("late")
+        class Prompt:
+            def __del__(self): log("prompt", self.late.name)
+        def hidden():
+            late = Late(); late.name = "named"; prompt = Prompt(); prompt.late = late
+            file = open("words", "w"); own = []
+            return lambda: (late, prompt, file, own)
+        inner = hidden()
+        inner()[2].write("last words")
+        neve.prefork(finalize_at_exit=[Late])
+        neve.uninstall()
+        inner()[3].append(inner)        # made later, on the interpreter's own heap
+    """) + before_end + "\n" + harness.dedented("""
+        assert not neve.is_installed()
+        log("end")
+    """)).out.splitlines()
+    assert said == ["end", "prompt named", "late"], said
+    assert (runner.folder / "words").read_text() == "last words"
+
+
 def test_finalize_at_exit_is_checked_and_remembered(runner):
     runner.neve_code("""
         import gc, neve, sys, warnings

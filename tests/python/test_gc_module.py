@@ -260,6 +260,20 @@ def test_tracking(runner):
     """)
 
 
+def test_tuples_whose_last_item_is_in_a_cycle(runner):
+    # The items in front cannot be in any, and the tuples beside these hold no others.
+    both(runner, """
+        gc.collect()
+        kept = []
+        for n in range(100):
+            o = Node(n); o.me = tuple([n] * (n % 5) + [o]); o.leaves = tuple([n] * (n % 5 + 1))
+            if n % 10 == 0: kept.append(o.leaves)
+        del o
+        log(gc.collect(0)); log(gc.collect())
+        log([gc.is_tracked(t) for t in kept], len(kept))
+    """)
+
+
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_tracking_of_what_was_revived(runner, is_frozen):
     both(runner, f"""

@@ -253,6 +253,36 @@ def test_automatic_collections_are_never_full(runner):
     """))
 
 
+def test_slices_alone(runner):
+    """Between two young collections a cycle may stop the program for a slice: callbacks hear of
+    it, and what is counted as a collection is none the more."""
+    runner.plain_code("""
+        import gc, neve
+        neve.install("incremental", pause_us=1, timer_ms=0)
+        def collections():
+            return [generation["collections"] for generation in gc.get_stats()[:2]]
+        def of_neve():
+            return [one["collections"] for one in neve.stats()["collector"]["generations"][:2]]
+        stops = 0
+        def count(phase, info):
+            global stops
+            stops += phase == "stop"
+        gc.callbacks.append(count)
+        before, before_of_neve, kept = collections(), of_neve(), []
+        for i in range(200000):
+            kept.append([i])
+        gc.callbacks.remove(count)
+        made = [now - then for now, then in zip(collections(), before)]
+        of_neve = [now - then for now, then in zip(of_neve(), before_of_neve)]
+        cycle = neve.stats()["collector"]["cycle"]
+        assert cycle["cycles"] > 0 and sum(made) == sum(of_neve), (made, of_neve)
+        assert stops > 1.5 * sum(made), (stops, made)
+        most = 200000 / gc.get_threshold()[0]
+        assert 0.8 * most < sum(made) <= 1.1 * most, (made, most)
+        assert cycle["slices"] >= stops - sum(made)
+    """)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_explicit_collection_is_full(runner, mode):
     # Also in the middle of a cycle, of each length that it may have reached.

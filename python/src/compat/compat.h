@@ -55,6 +55,10 @@
 #if defined(Py_DEBUG) || defined(Py_TRACE_REFS)
 #error "neve is built for default builds of CPython: give one with make PYTHON=..."
 #endif
+/* With pointers of 4 bytes the collector's head has 8, and objects would begin between two granules. */
+#if SIZEOF_VOID_P != 8
+#error "neve is built for 64-bit builds of CPython: give one with make PYTHON=..."
+#endif
 
 /* An object's collector head, and back. */
 static inline PyGC_Head *nvpy_head(void *object)
@@ -174,9 +178,16 @@ bool nvpy_compat_dict_values(PyObject *dict, neve_span *values, size_t *stride);
 
 /* Finds out what the next function has to know; leaves no exception. */
 void nvpy_compat_learn_instances(void);
+/* What is known of some classes: the instances of a batch have few. All zeros at first;
+ * not to be kept while code of the program runs, since classes come and go. */
+#define NVPY_LAYOUTS 8u
+typedef struct nvpy_layouts {
+    PyTypeObject *types[NVPY_LAYOUTS];
+    Py_ssize_t slots[NVPY_LAYOUTS];
+} nvpy_layouts;
 /* What the traversal of an instance of a class that is written in Python reports.
  * False for other objects, and for instances that are not simple enough. */
-bool nvpy_compat_instance_edges(PyObject *object, neve_edges *edges);
+bool nvpy_compat_instance_edges(PyObject *object, nvpy_layouts *layouts, neve_edges *edges);
 
 /* ---- compat_frames.c ---- */
 
@@ -281,6 +292,13 @@ bool nvpy_compat_is_system_malloc(const PyMemAllocatorEx *base);
  * bytes and but for some bytes of padding, if that one may get a GIL of its own;
  * 0 if none ever does. */
 size_t nvpy_compat_interpreter_bytes(void);
+/* Whether it is the main interpreter. Its number is 0; PyInterpreterState_Main() would tell
+ * it as well, but lies among what an optimised interpreter never runs, and one call of it
+ * brings 64 KiB more of the program's file into memory. */
+static inline bool nvpy_compat_is_main(PyInterpreterState *interp)
+{
+    return PyInterpreterState_GetID(interp) == 0;
+}
 /* Whether there are interpreters with a GIL of their own now. */
 bool nvpy_compat_has_own_gils(void);
 /* The thread state that is current, or NULL: up to 3.11 of whoever holds the GIL, from 3.12

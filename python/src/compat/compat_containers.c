@@ -6,12 +6,23 @@
 
 #include <internal/pycore_dict.h>
 
-#if PY_VERSION_HEX < 0x030d0000
-
+/* The rules of CPython's own function, which 3.13 keeps to itself: an object counts as
+ * one that can be in a cycle unless it is a leaf or an untracked tuple, and a tuple that
+ * is still being filled (it has NULLs) stays tracked. Programs make tuples of leaves by
+ * the million: those cost no calls. */
 void nvpy_compat_untrack_tuple(PyObject *tuple)
 {
-    _PyTuple_MaybeUntrack(tuple);
+    if (!_PyObject_GC_IS_TRACKED(tuple))
+        return;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        PyObject *item = PyTuple_GET_ITEM(tuple, i);
+        if (item == NULL || (PyType_IS_GC(Py_TYPE(item)) && _PyObject_GC_MAY_BE_TRACKED(item)))
+            return;
+    }
+    PyObject_GC_UnTrack(tuple);
 }
+
+#if PY_VERSION_HEX < 0x030d0000
 
 void nvpy_compat_untrack_dict(PyObject *dict)
 {
@@ -19,21 +30,6 @@ void nvpy_compat_untrack_dict(PyObject *dict)
 }
 
 #else
-
-/* 3.13 keeps its functions for this to itself. The rules stayed: an object
- * counts as one that can be in a cycle unless it is a leaf or an untracked
- * tuple, and a tuple that is still being filled (it has NULLs) stays tracked. */
-void nvpy_compat_untrack_tuple(PyObject *tuple)
-{
-    if (!_PyObject_GC_IS_TRACKED(tuple))
-        return;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
-        PyObject *item = PyTuple_GET_ITEM(tuple, i);
-        if (item == NULL || _PyObject_GC_MAY_BE_TRACKED(item))
-            return;
-    }
-    PyObject_GC_UnTrack(tuple);
-}
 
 #if PY_VERSION_HEX >= 0x030e0000
 

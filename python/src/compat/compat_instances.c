@@ -46,6 +46,18 @@ static Py_ssize_t count_slots(PyTypeObject *type)
     return slots;
 }
 
+/* The same, from what is known already if it is: a class has several bases, mostly. */
+static Py_ssize_t slots_of(PyTypeObject *type, nvpy_layouts *layouts)
+{
+    /* Classes are some hundred bytes long each. */
+    uintptr_t at = ((uintptr_t)type >> 6 ^ (uintptr_t)type >> 9) % NVPY_LAYOUTS;
+    if (layouts->types[at] != type) {
+        layouts->types[at] = type;
+        layouts->slots[at] = count_slots(type);
+    }
+    return layouts->slots[at];
+}
+
 #if PY_VERSION_HEX < 0x030c0000
 
 /* Attributes lie in an array that the instance points to, by the order of the keys
@@ -78,12 +90,12 @@ static bool attributes_of(PyObject *object, neve_edges *edges)
 
 #endif
 
-bool nvpy_compat_instance_edges(PyObject *object, neve_edges *edges)
+bool nvpy_compat_instance_edges(PyObject *object, nvpy_layouts *layouts, neve_edges *edges)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (type->tp_traverse != traverse_instance || traverse_instance == NULL)
         return false;
-    Py_ssize_t slots = count_slots(type);
+    Py_ssize_t slots = slots_of(type, layouts);
     if (PyType_HasFeature(type, Py_TPFLAGS_MANAGED_DICT))
         return slots == 0 && attributes_of(object, edges);
     /* The slots lie behind the pointer to the class; weak references, which are not

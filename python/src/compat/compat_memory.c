@@ -104,19 +104,19 @@ size_t nvpy_compat_interpreter_bytes(void)
 #endif
 }
 
-static bool shares_gil(PyInterpreterState *of, PyInterpreterState *with)
+/* Whether an interpreter that is not the main one shares its GIL. */
+static bool shares_gil(const PyInterpreterState *of)
 {
     /* An interpreter that shares the main one's allocator has said so before it
      * gets a GIL; what it allocates until then is not ours to serve. */
-    return of == with ||
-           ((of->feature_flags & Py_RTFLAGS_USE_MAIN_OBMALLOC) != 0 && of->ceval.own_gil == 0);
+    return (of->feature_flags & Py_RTFLAGS_USE_MAIN_OBMALLOC) != 0 && of->ceval.own_gil == 0;
 }
 
 bool nvpy_compat_has_own_gils(void)
 {
     PyInterpreterState *at = PyInterpreterState_Head();
     for (; at != NULL; at = PyInterpreterState_Next(at))
-        if (!shares_gil(at, PyInterpreterState_Main()))
+        if (!nvpy_compat_is_main(at) && !shares_gil(at))
             return true;
     return false;
 }
@@ -124,7 +124,7 @@ bool nvpy_compat_has_own_gils(void)
 bool nvpy_compat_shares_gil(PyInterpreterState *interp)
 {
     PyThreadState *thread = PyThreadState_GetUnchecked();
-    return thread != NULL && shares_gil(thread->interp, interp);
+    return thread != NULL && (thread->interp == interp || shares_gil(thread->interp));
 }
 
 #endif
