@@ -70,6 +70,9 @@ typedef struct neve_edges {
     size_t count;
     size_t stride;
     void *also; /* one more, or NULL */
+    /* For hosts with `discard`: nothing has to be seen to before the object goes; not even
+     * code of the host's runs. */
+    bool is_plain;
 } neve_edges;
 
 /* For neve_host.mark: an object is marked by marking what it refers to. */
@@ -147,6 +150,9 @@ typedef struct neve_host {
     /* Whether this live block, known as old, still is an object under the
      * collector. NULL: always. Called on memory that the heap has not freed. */
     bool (*is_tracked)(void *ctx, void *object);
+    /* read_counts answers NEVE_COUNT_HELD for objects that are not tracked: then a full
+     * collection need not ask is_tracked of each first. */
+    bool held_if_untracked;
     /* Visits objects that are certainly alive. What only they reach need not
      * be verified in a full collection. A host that knows none gives NULL. */
     void (*visit_roots)(void *ctx, neve_visit_fn visit, void *arg);
@@ -182,8 +188,10 @@ typedef struct neve_host {
     bool (*condemn_plain)(void *ctx, void *const *objects, size_t n);
     /* Drops the references that these, which only refer to one another, hold on others, and
      * frees all of them. Code of the mutator that this sets off may run before they are
-     * freed. NULL if condemn_plain is. */
-    void (*discard)(void *ctx, void *const *objects, size_t n);
+     * freed. `is_closed`: they were proved dead, condemn_plain was not called, all have been
+     * told of as plain by `edges`, and there are no references on others: only to free them
+     * is left. NULL if condemn_plain is. */
+    void (*discard)(void *ctx, void *const *objects, size_t n, bool is_closed);
     /* These were proved dead: take them out of every listing of objects. The
      * collector holds a reference on each by now. *ran_code as below. */
     void (*condemn)(void *ctx, void *const *objects, size_t n, bool *ran_code);

@@ -26,12 +26,12 @@ static bool array_of(PyObject *object, neve_edges *edges)
     PyTypeObject *type = Py_TYPE(object);
     if (type == &PyList_Type) {
         *edges = (neve_edges){(void *const *)((PyListObject *)object)->ob_item,
-                              (size_t)Py_SIZE(object), 1, NULL};
+                              (size_t)Py_SIZE(object), 1, NULL, false};
         return true;
     }
     if (type == &PyTuple_Type) {
         *edges = (neve_edges){(void *const *)((PyTupleObject *)object)->ob_item,
-                              (size_t)Py_SIZE(object), 1, NULL};
+                              (size_t)Py_SIZE(object), 1, NULL, false};
         return true;
     }
     if (type == &PyDict_Type) {
@@ -46,7 +46,7 @@ static bool array_of(PyObject *object, neve_edges *edges)
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
         const PySetObject *set = (const PySetObject *)object;
         *edges = (neve_edges){(void *const *)&set->table->key, (size_t)set->mask + 1,
-                              sizeof(setentry) / sizeof(void *), NULL};
+                              sizeof(setentry) / sizeof(void *), NULL, false};
         return true;
     }
     return false;

@@ -65,6 +65,11 @@ typedef struct nv_vec {
 /* ---- vec.c ---- */
 
 bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity);
+/* The same where all of it is about to be filled. */
+bool nv_vec_reserve_all(neve_heap *heap, nv_vec *vec, size_t capacity);
+/* These bytes of a mapping of its own are about to be written: if they are many, the system
+ * gives memory for them at once. */
+void nv_table_populate(void *table, size_t bytes);
 void nv_vec_trim(neve_heap *heap, nv_vec *vec); /* empties; frees if large */
 void nv_vec_destroy(neve_heap *heap, nv_vec *vec);
 
@@ -311,6 +316,7 @@ struct neve_collector {
     nv_candidate_map map;
     uint32_t verify_own;   /* number of the candidate that is being traversed, plus one */
     uint32_t verify_flags; /* and its flags so far */
+    bool verify_is_closed; /* if all are dead: see nv_verdict */
     size_t verify_alive;   /* candidates rescued so far */
     size_t verify_open;    /* to be rescued until it is certain that all are alive */
     bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
@@ -418,6 +424,7 @@ void nv_possible_drop(neve_collector *c);
 typedef struct nv_verdict {
     size_t dead;          /* objects[0 .. dead) */
     size_t uncollectable; /* the next so many */
+    bool is_closed;       /* all are dead and plain, and refer to one another alone */
 } nv_verdict;
 
 /* Trial deletion over the `n` objects, on each of which the collector itself
@@ -449,11 +456,11 @@ void nv_finalize(neve_collector *c, void *const *objects, size_t n, size_t to_so
 
 /* ---- reclaim.c ---- */
 
-/* Takes the dead candidates [0 .. dead) through weak references, finalizers and
+/* Takes the dead candidates [0 .. verdict->dead) through weak references, finalizers and
  * the second verification, and puts what is still dead into the queue, which is
  * empty and has room for them. The last `in_order` come in an order of the host's. */
-void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, size_t in_order,
-                      int to_generation);
+void nv_reclaim_begin(neve_collector *c, nv_queue *queue, const nv_verdict *verdict,
+                      size_t in_order, int to_generation);
 /* After finalizers and callbacks, for `n` objects that were dead and that the
  * collector holds: gives those back that are not any more. The dead come first;
  * returns how many they are. `ran_code`: or else all are dead still. */

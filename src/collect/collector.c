@@ -224,7 +224,7 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
          * only dies with them. */
         c->host->retain(c->ctx, uncollectable, verdict.uncollectable);
     }
-    nv_reclaim_begin(c, queue, verdict.dead, in_order, to_generation);
+    nv_reclaim_begin(c, queue, &verdict, in_order, to_generation);
     nv_verify_finish(c);
     /* The vector of candidates is still that of the uncollectable. */
     while ((queue == &c->now || verdict.uncollectable > 0) && !nv_reclaim_step(c, queue, SIZE_MAX))

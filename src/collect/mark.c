@@ -477,35 +477,48 @@ nv_chunk *nv_mark_take_chunk(neve_collector *c)
 typedef struct suspects {
     neve_collector *c;
     nv_vec *into;
-    bool failed;
+    size_t count;
 } suspects;
+
+/* White, old, and not permanent. */
+static uint64_t suspect_bits(const nv_chunk *chunk, unsigned word)
+{
+    uint64_t white = chunk->white[word];
+    return white == 0 ? 0 : white & nv_old_bits(chunk, word);
+}
+
+static void count_suspects(nv_chunk *chunk, void *arg)
+{
+    suspects *s = arg;
+    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
+        s->count += (size_t)__builtin_popcountll(suspect_bits(chunk, w));
+}
 
 static void chunk_suspects(nv_chunk *chunk, void *arg)
 {
     suspects *s = arg;
-    for (unsigned w = 0; w < NV_CHUNK_WORDS && !s->failed; w++) {
-        uint64_t bits = chunk->white[w];
-        if (bits == 0)
-            continue;
-        /* Old, and not permanent. */
-        for (bits &= nv_old_bits(chunk, w); bits != 0; bits &= bits - 1) {
+    bool asks = !s->c->host->held_if_untracked;
+    void **next = s->into->items + s->into->count; /* reserved */
+    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++)
+        for (uint64_t bits = suspect_bits(chunk, w); bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
-            if (!nv_is_tracked(s->c, object)) {
+            if (!asks || nv_is_tracked(s->c, object))
+                *next++ = object;
+            else
                 neve_collector_forget(s->c, object); /* it left our care without being freed */
-                continue;
-            }
-            if (!nv_vec_push(s->c->heap, s->into, object))
-                s->failed = true;
         }
-    }
+    s->into->count = (size_t)(next - s->into->items);
 }
 
 neve_status nv_mark_suspects(neve_collector *c, nv_vec *into)
 {
     suspects s = {.c = c, .into = into};
+    nv_chunk_each(c->heap, count_suspects, &s);
+    if (!nv_vec_reserve_all(c->heap, into, into->count + s.count))
+        return NEVE_ENOMEM;
     nv_chunk_each(c->heap, chunk_suspects, &s);
-    return s.failed ? NEVE_ENOMEM : NEVE_OK;
+    return NEVE_OK;
 }
 
 void nv_mark_finish(neve_collector *c)

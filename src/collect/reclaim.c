@@ -73,16 +73,18 @@ static size_t release_dropped(neve_collector *c, void **objects, size_t n)
     return n;
 }
 
-void nv_reclaim_begin(neve_collector *c, nv_queue *queue, size_t dead, size_t in_order,
-                      int to_generation)
+void nv_reclaim_begin(neve_collector *c, nv_queue *queue, const nv_verdict *verdict,
+                      size_t in_order, int to_generation)
 {
+    size_t dead = verdict->dead;
     if (dead == 0)
         return;
     void **objects = c->candidates.items;
-    if (c->host->condemn_plain != NULL && c->host->condemn_plain(c->ctx, objects, dead)) {
+    if (verdict->is_closed ||
+        (c->host->condemn_plain != NULL && c->host->condemn_plain(c->ctx, objects, dead))) {
         c->current.collected += dead;
         nv_verify_finish(c); /* its tables name what is about to be freed */
-        c->host->discard(c->ctx, objects, dead);
+        c->host->discard(c->ctx, objects, dead, verdict->is_closed);
         return;
     }
     /* Young objects of hosts that gather them have no bits. */

@@ -5,6 +5,8 @@
  */
 #include "collect_internal.h"
 
+#include "platform/os.h"
+
 bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity)
 {
     if (capacity <= vec->capacity)
@@ -14,6 +16,24 @@ bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity)
         return false;
     vec->items = grown;
     return true;
+}
+
+bool nv_vec_reserve_all(neve_heap *heap, nv_vec *vec, size_t capacity)
+{
+    size_t before = vec->capacity;
+    if (!nv_vec_reserve(heap, vec, capacity))
+        return false;
+    if (before < capacity)
+        nv_table_populate(vec->items + before, (capacity - before) * sizeof(void *));
+    return true;
+}
+
+void nv_table_populate(void *table, size_t bytes)
+{
+    uintptr_t page = nv_os_page_bytes(), first = (uintptr_t)table & ~(page - 1);
+    size_t whole = ((uintptr_t)table + bytes + page - 1 - first) & ~(page - 1);
+    if (whole >= NV_VEC_KEEP_BYTES)
+        (void)nv_os_populate((void *)first, whole);
 }
 
 void nv_vec_destroy(neve_heap *heap, nv_vec *vec)

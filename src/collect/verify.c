@@ -31,21 +31,23 @@
 
 #include "platform/os.h"
 
-/* gc_refs of a candidate: a count or one of three other values, and two flags:
- * "refers to candidates" and "refers to one ahead". Whoever lacks the first after
- * the subtraction need not be traversed again when it is rescued; most containers
- * hold leaves only. */
-#define REFS_EDGES 0x80000000u
-#define REFS_AHEAD 0x40000000u
-#define REFS_VALUE 0x3fffffffu
-#define REFS_HELD REFS_VALUE          /* not to be trusted: held from outside */
-#define REFS_REACHED (REFS_VALUE - 1) /* held from outside, rescued */
-#define REFS_UNCOLLECTABLE (REFS_VALUE - 2)
-#define REFS_MAX (REFS_VALUE - 3)
+/* gc_refs of a candidate: four flags, and above them its count less what was subtracted,
+ * modulo 2^28. So the counts may be added while the references are subtracted: each
+ * object is read once. What ends up in the upper half of the range is negative.
+ *
+ * Whoever lacks REFS_EDGES after that need not be traversed again when it is rescued; most
+ * containers hold leaves only. */
+#define REFS_EDGES 1u   /* refers to candidates */
+#define REFS_AHEAD 2u   /* ... and to one ahead */
+#define REFS_HELD 4u    /* held from outside, whatever the count */
+#define REFS_REACHED 8u /* held from outside, rescued: nothing else is set */
+#define REFS_UNCOLLECTABLE (REFS_REACHED | REFS_HELD)
+#define REFS_ONE 16u
+#define REFS_MAX (((uint32_t)1 << 27) - 1) /* of counts; higher ones are not to be trusted */
 
-static inline uint32_t refs_value(uint32_t refs)
+static inline bool is_dead(uint32_t refs)
 {
-    return refs & REFS_VALUE;
+    return refs < REFS_HELD;
 }
 
 /* ---- the map from addresses to numbers ---- */
@@ -263,35 +265,32 @@ void nv_verify_finish(neve_collector *c)
 
 /* ---- trial deletion ---- */
 
-static void report_too_many(neve_collector *c, void *object)
+/* Traverse has reported more references to one of these than its count has. It survives. */
+static void report_too_many(neve_collector *c, void *const *objects, size_t n)
 {
 #if NEVE_DEBUG >= 1
-    char message[256];
-    snprintf(message, sizeof message,
-             "%s: more references to an object of type '%s' were reported by traverse than its "
-             "count has",
-             c->host->name, c->host->type_name(c->ctx, object));
-    nv_corrupt(c->heap, message);
+    for (size_t i = 0; i < n; i++) {
+        if ((c->refs[i] & REFS_HELD) != 0 || c->refs[i] / REFS_ONE <= REFS_MAX)
+            continue;
+        char message[256];
+        snprintf(message, sizeof message,
+                 "%s: more references to an object of type '%s' were reported by traverse than "
+                 "its count has",
+                 c->host->name, c->host->type_name(c->ctx, objects[i]));
+        nv_corrupt(c->heap, message);
+    }
 #else
     (void)c;
-    (void)object;
+    (void)objects;
+    (void)n;
 #endif
 }
 
-/* A reference from candidate `own` to `object`, which is candidate `number` or none
- * (0). Returns the flags that this makes for `own`. */
-static inline uint32_t subtract(neve_collector *c, uint32_t *all_refs, uint32_t own,
-                                uint32_t number, void *object)
+/* A reference from candidate `own` to candidate `number`. Returns the flags that this
+ * makes for `own`. */
+static inline uint32_t subtract(uint32_t *refs, uint32_t own, uint32_t number)
 {
-    if (number == 0)
-        return 0;
-    uint32_t *refs = &all_refs[number - 1];
-    if (NEVE_LIKELY(refs_value(*refs) - 1 < REFS_MAX)) { /* neither 0 nor held */
-        --*refs;
-    } else if (refs_value(*refs) == 0) {
-        report_too_many(c, object);
-        *refs |= REFS_HELD;
-    }
+    refs[number - 1] -= REFS_ONE;
     return number < own ? REFS_EDGES : REFS_EDGES | REFS_AHEAD;
 }
 
@@ -308,21 +307,27 @@ static inline void reach(neve_collector *c, uint32_t number, void *object)
 
 static inline void rescue(neve_collector *c, uint32_t number, void *object)
 {
-    if (number != 0 && refs_value(c->refs[number - 1]) != REFS_REACHED)
+    if (number != 0 && c->refs[number - 1] != REFS_REACHED)
         reach(c, number, object);
+}
+
+static inline void visit_subtract(neve_collector *c, uint32_t number)
+{
+    if (number != 0)
+        c->verify_flags |= subtract(c->refs, c->verify_own, number);
 }
 
 /* Each visitor twice, for the two kinds of map: this is the innermost loop. */
 static int visit_subtract_hash(void *object, void *arg)
 {
     neve_collector *c = arg;
-    c->verify_flags |= subtract(c, c->refs, c->verify_own, hash_find(&c->map, object), object);
+    visit_subtract(c, hash_find(&c->map, object));
     return 0;
 }
 static int visit_subtract_index(void *object, void *arg)
 {
     neve_collector *c = arg;
-    c->verify_flags |= subtract(c, c->refs, c->verify_own, index_find(c, object), object);
+    visit_subtract(c, index_find(c, object));
     return 0;
 }
 static int visit_rescue_hash(void *object, void *arg)
@@ -424,39 +429,74 @@ size_t nv_count_holders(neve_collector *c, void *const *objects, size_t n, size_
     return n;
 }
 
-/* Subtracts what the candidates refer to, and flags those that refer to others.
- * Returns how many refer to one ahead. */
+/* Adds the counts of a batch, of which `own` is the number of the first, less `held`
+ * references of the collector's. Those that may be dead go to `doubtful`, with their places in the
+ * batch: what the others refer to is held by them. Returns how many they are. */
+static size_t add_counts(neve_collector *c, void *const *objects, size_t n, uint32_t own,
+                         uint32_t held, void **doubtful, uint8_t *places)
+{
+    uint32_t counts[VERIFY_BATCH];
+    size_t found = 0;
+    c->host->read_counts(c->ctx, objects, n, counts);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t *refs = &c->refs[own - 1 + i];
+        if (counts[i] > REFS_MAX) {
+            *refs |= REFS_HELD;
+            continue;
+        }
+        *refs += (counts[i] < held ? counts[i] : counts[i] - held) * REFS_ONE;
+        doubtful[found] = objects[i];
+        places[found++] = (uint8_t)i;
+    }
+    return found;
+}
+
+/* Adds the candidates' counts to gc_refs, which are 0 before, subtracts what they refer to,
+ * and flags those that refer to others. Returns how many refer to one ahead. Sets
+ * c->verify_is_closed if those that may be dead are plain, and refer to candidates alone. */
 static inline __attribute__((always_inline)) size_t
-subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
+subtract_all(neve_collector *c, void *const *all, size_t n, uint32_t held, bool by_hash)
 {
     const nv_candidate_map map = c->map;
     uint32_t *refs = c->refs;
     size_t ahead = 0;
+    bool leads_out = false, is_plain = c->host->discard != NULL;
     near_slots near = NOWHERE;
     for (size_t first = 0; first < n; first += VERIFY_BATCH) {
         neve_edges edges[VERIFY_BATCH];
+        void *objects[VERIFY_BATCH];
+        uint8_t places[VERIFY_BATCH];
         size_t m = n - first < VERIFY_BATCH ? n - first : VERIFY_BATCH;
-        edges_of(c, objects + first, m, edges);
+        m = add_counts(c, all + first, m, (uint32_t)first + 1, held, objects, places);
+        edges_of(c, objects, m, edges);
         for (size_t i = 0; i < m; i++) {
-            uint32_t own = (uint32_t)(first + i) + 1, flags = 0;
+            uint32_t own = (uint32_t)first + places[i] + 1, flags = 0;
             if (edges[i].stride == 0) {
+                is_plain = false;
                 c->verify_own = own;
                 c->verify_flags = 0;
-                traverse_whole(c, objects[first + i],
-                               by_hash ? visit_subtract_hash : visit_subtract_index);
+                traverse_whole(c, objects[i], by_hash ? visit_subtract_hash : visit_subtract_index);
                 flags = c->verify_flags;
             } else {
+                is_plain = is_plain && edges[i].is_plain;
                 void *const *item = edges[i].items;
-                for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
-                    if (*item != NULL)
-                        flags |= subtract(
-                            c, refs, own,
-                            by_hash ? hash_find(&map, *item) : near_find(c, &near, *item), *item);
+                for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride) {
+                    if (*item == NULL)
+                        continue;
+                    uint32_t number = by_hash ? hash_find(&map, *item) : near_find(c, &near, *item);
+                    if (number != 0)
+                        flags |= subtract(refs, own, number);
+                    else
+                        leads_out = true;
+                }
                 void *also = edges[i].also;
-                if (also != NULL)
-                    flags |=
-                        subtract(c, refs, own,
-                                 by_hash ? hash_find(&map, also) : near_find(c, &near, also), also);
+                if (also != NULL) {
+                    uint32_t number = by_hash ? hash_find(&map, also) : near_find(c, &near, also);
+                    if (number != 0)
+                        flags |= subtract(refs, own, number);
+                    else
+                        leads_out = true;
+                }
             }
             if (flags != 0) {
                 refs[own - 1] |= flags;
@@ -464,6 +504,7 @@ subtract_all(neve_collector *c, void *const *objects, size_t n, bool by_hash)
             }
         }
     }
+    c->verify_is_closed = is_plain && !leads_out;
     return ahead;
 }
 
@@ -507,7 +548,7 @@ rescue_all(neve_collector *c, void *const *objects, size_t n, size_t ahead, bool
      * something new. */
     if (ahead != SIZE_MAX && ahead != 0) {
         for (size_t i = 0; i < n; i++)
-            if ((refs[i] & REFS_AHEAD) != 0 && refs_value(refs[i]) != 0)
+            if ((refs[i] & REFS_AHEAD) != 0 && !is_dead(refs[i]))
                 reach(c, (uint32_t)i + 1, objects[i]);
         rescue_reached(c, by_hash);
     }
@@ -517,8 +558,7 @@ rescue_all(neve_collector *c, void *const *objects, size_t n, size_t ahead, bool
 #endif
     /* The stack is emptied as soon as it fills a batch, so that it stays small. */
     for (size_t i = 0; i < n && c->verify_open > 0; i++) {
-        uint32_t value = refs_value(refs[i]);
-        if (value == 0 || value == REFS_REACHED)
+        if (is_dead(refs[i]) || refs[i] == REFS_REACHED)
             continue;
         reach(c, (uint32_t)i + 1, objects[i]);
         if (c->stack.count >= VERIFY_BATCH)
@@ -534,7 +574,7 @@ static int visit_uncollectable(void *object, void *arg)
 {
     neve_collector *c = arg;
     uint32_t number = nv_candidate_number(c, object);
-    if (number == 0 || refs_value(c->refs[number - 1]) != 0)
+    if (number == 0 || !is_dead(c->refs[number - 1]))
         return 0;
     c->refs[number - 1] = REFS_UNCOLLECTABLE;
     c->stack.items[c->stack.count++] = object;
@@ -545,7 +585,7 @@ static size_t find_uncollectable(neve_collector *c, void *const *objects, size_t
 {
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
-        if (refs_value(c->refs[i]) == 0 && c->host->is_uncollectable(c->ctx, objects[i]))
+        if (is_dead(c->refs[i]) && c->host->is_uncollectable(c->ctx, objects[i]))
             visit_uncollectable(objects[i], c);
     while (c->stack.count > 0) {
         traverse_whole(c, c->stack.items[--c->stack.count], visit_uncollectable);
@@ -556,7 +596,7 @@ static size_t find_uncollectable(neve_collector *c, void *const *objects, size_t
 
 static bool reserve(neve_collector *c, size_t n)
 {
-    if (n >= REFS_MAX)
+    if (n >= UINT32_MAX)
         return false; /* numbers of candidates are 32 bits wide */
     if (c->refs_bytes < n * sizeof(uint32_t)) {
         nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
@@ -567,6 +607,7 @@ static bool reserve(neve_collector *c, size_t n)
         c->refs_bytes = c->refs == NULL ? 0 : bytes;
         if (c->refs == NULL)
             return false;
+        nv_table_populate(c->refs, n * sizeof(uint32_t));
     }
     c->stack.count = 0;
     return nv_vec_reserve(c->heap, &c->stack, n);
@@ -589,7 +630,7 @@ static void separate(neve_collector *c, void **objects, size_t n, const nv_verdi
     if (verdict->dead >= n / 2) {
         size_t dead = 0, uncollectable = 0, rest = verdict->uncollectable;
         for (size_t i = 0; i < n; i++) {
-            if (refs_value(c->refs[i]) == 0)
+            if (is_dead(c->refs[i]))
                 objects[dead++] = objects[i];
             else if (c->refs[i] == REFS_UNCOLLECTABLE)
                 aside[uncollectable++] = objects[i];
@@ -601,7 +642,7 @@ static void separate(neve_collector *c, void **objects, size_t n, const nv_verdi
     }
     size_t dead = verdict->dead, uncollectable = first, rest = n;
     for (size_t i = n; i-- > 0;) {
-        if (refs_value(c->refs[i]) == 0)
+        if (is_dead(c->refs[i]))
             aside[--dead] = objects[i];
         else if (c->refs[i] == REFS_UNCOLLECTABLE)
             aside[--uncollectable] = objects[i];
@@ -622,14 +663,10 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
         return status;
     bool by_hash = c->map.mask != 0;
 
-    c->host->read_counts(c->ctx, objects, n, c->refs);
-    uint32_t *refs = c->refs;
-    if (held != 0)
-        for (size_t i = 0; i < n; i++)
-            refs[i] -= refs[i] < held || refs[i] > REFS_MAX ? 0 : held;
-    for (size_t i = 0; i < n; i++)
-        refs[i] = refs[i] > REFS_MAX ? REFS_HELD : refs[i];
-    size_t ahead = by_hash ? subtract_all(c, objects, n, true) : subtract_all(c, objects, n, false);
+    memset(c->refs, 0, n * sizeof *c->refs);
+    size_t ahead = by_hash ? subtract_all(c, objects, n, held, true)
+                           : subtract_all(c, objects, n, held, false);
+    report_too_many(c, objects, n);
     /* Of objects on which the collector holds the only references nobody need have any. */
     if (held != 0)
         ahead = SIZE_MAX;
@@ -638,6 +675,7 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
     if (alive < n && c->host->is_uncollectable != NULL)
         verdict->uncollectable = find_uncollectable(c, objects, n);
     verdict->dead = n - alive - verdict->uncollectable;
+    verdict->is_closed = verdict->dead == n && c->verify_is_closed;
 
     if (alive == n) {
         c->map.objects = NULL; /* nobody is dead: the map is empty */
@@ -658,7 +696,7 @@ size_t nv_verify_count_dead(const neve_collector *c, const nv_verdict *verdict, 
     size_t dead = 0;
     /* Where nobody is dead the rescue has ended early, and gc_refs say nothing. */
     for (size_t i = begin; verdict->dead > 0 && i < end; i++)
-        dead += refs_value(c->refs[i]) == 0;
+        dead += is_dead(c->refs[i]);
     return dead;
 }
 

@@ -145,7 +145,7 @@ void nv_slots_clear(neve_runtime *runtime, neve_object *object);
 void nv_slots_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges);
 void nv_slots_mark(void *ctx, void *const *objects, size_t n, neve_marker *marker);
 bool nv_slots_condemn_plain(void *ctx, void *const *objects, size_t n);
-void nv_slots_discard(void *ctx, void *const *objects, size_t n);
+void nv_slots_discard(void *ctx, void *const *objects, size_t n, bool is_closed);
 
 /* ---- weakref.c ---- */
 

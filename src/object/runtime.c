@@ -61,8 +61,9 @@ static void host_read_counts(void *ctx, void *const *objects, size_t n, uint32_t
 {
     (void)ctx;
     for (size_t i = 0; i < n; i++) {
-        uint32_t count = ((const neve_object *)objects[i])->count;
-        counts[i] = count >= NEVE_IMMORTAL ? NEVE_COUNT_HELD : count;
+        const neve_object *object = objects[i];
+        bool is_held = nv_object_is_dead(object) || object->count >= NEVE_IMMORTAL;
+        counts[i] = is_held ? NEVE_COUNT_HELD : object->count;
     }
 }
 
@@ -197,6 +198,7 @@ static const neve_host native_host = {
     .clear = host_clear,
     .type_name = host_type_name,
     .is_tracked = host_is_tracked,
+    .held_if_untracked = true,
     .visit_roots = host_visit_roots,
     .mark = nv_slots_mark,
     .edges = nv_slots_edges,

@@ -8,7 +8,8 @@
  * (NV_OBJECT_CONDEMNED), by which it is hidden from listings too. So in the second pass,
  * which reads the slots, a reference to another dead object is known by that object's
  * header, and costs nothing; only those that lead out of the garbage are released. The
- * memory is freed last: until then the headers have to be there.
+ * memory is freed last: until then the headers have to be there. Where no reference leads out,
+ * and nothing is to be called for any object, there is nothing to do but to free it.
  *
  * Called by the rest of this folder, and by the collector through the host descriptor.
  */
@@ -66,6 +67,8 @@ void nv_slots_edges(void *ctx, void *const *objects, size_t n, neve_edges *edges
         edges[i].items = (void *const *)nv_slots_of(object, type, &edges[i].count);
         edges[i].stride = 1;
         edges[i].also = NULL;
+        edges[i].is_plain = type->dealloc == NULL && type->finalize == NULL &&
+                            (object->flags & NV_OBJECT_WEAKREFS) == 0;
     }
 }
 
@@ -139,10 +142,10 @@ static void prefetch_slots(neve_object *object)
         __builtin_prefetch(slots[k], 1);
 }
 
-void nv_slots_discard(void *ctx, void *const *objects, size_t n)
+void nv_slots_discard(void *ctx, void *const *objects, size_t n, bool is_closed)
 {
     neve_runtime *runtime = ctx;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; !is_closed && i < n; i++) {
         neve_object *object = objects[i];
         const neve_type *type = object->type;
         size_t count;

@@ -111,6 +111,7 @@ typedef struct oracle {
     neve_host host;  /* stands before the native one */
     const neve_host *native_host;
     size_t discarded; /* objects that were freed as a whole */
+    size_t closed;    /* ... and referred to one another alone */
     uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
     uint64_t snapshots, killed;
     neve_cycle_stats last; /* of this program's cycles */
@@ -664,9 +665,8 @@ static void host_clear(void *ctx, void *const *objects, size_t n)
     }
 }
 
-static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
+static void model_condemn(oracle *o, void *const *objects, size_t n)
 {
-    oracle *o = oracle_of(ctx);
     neve_collector *c = o->collector;
     ORACLE_CHECK(o, o->collecting, "something is condemned outside a pause");
     if (o->slicing || c->is_partial) {
@@ -699,6 +699,12 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
     ORACLE_CHECK(o, n == garbage || !o->strict, "%zu objects are condemned, must be %zu", n,
                  garbage);
     o->has_condemned = true;
+}
+
+static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_code)
+{
+    oracle *o = oracle_of(ctx);
+    model_condemn(o, objects, n);
     o->native_host->condemn(ctx, objects, n, ran_code);
 }
 
@@ -719,11 +725,8 @@ static size_t host_clear_weakrefs(void *ctx, void *const *objects, size_t n, nev
 }
 
 /* To the model it is as if the collector held those that go as a whole. */
-static bool host_condemn_plain(void *ctx, void *const *objects, size_t n)
+static void model_condemn_plain(oracle *o, void *const *objects, size_t n)
 {
-    oracle *o = oracle_of(ctx);
-    if (!o->native_host->condemn_plain(ctx, objects, n))
-        return false;
     for (size_t i = 0; i < n; i++) {
         oracle_object *m = &o->objects[oracle_find(o, objects[i])];
         ORACLE_CHECK(o, m->kind == ORACLE_NODE_SLOTS, "object %d is discarded (kind %d)",
@@ -731,15 +734,32 @@ static bool host_condemn_plain(void *ctx, void *const *objects, size_t n)
         m->refs++;
         m->held++;
     }
-    bool ran_code = false;
-    host_condemn(ctx, objects, n, &ran_code);
+    model_condemn(o, objects, n);
+}
+
+static bool host_condemn_plain(void *ctx, void *const *objects, size_t n)
+{
+    oracle *o = oracle_of(ctx);
+    if (!o->native_host->condemn_plain(ctx, objects, n))
+        return false;
+    model_condemn_plain(o, objects, n);
     return true;
 }
 
-static void host_discard(void *ctx, void *const *objects, size_t n)
+static void host_discard(void *ctx, void *const *objects, size_t n, bool is_closed)
 {
     oracle *o = oracle_of(ctx);
+    if (is_closed)
+        model_condemn_plain(o, objects, n);
     collection_decided(o);
+    for (size_t i = 0; i < n; i++) {
+        int id = oracle_find(o, objects[i]);
+        for (unsigned slot = 0; is_closed && slot < o->objects[id].slots; slot++) {
+            int held = o->objects[id].slot[slot];
+            ORACLE_CHECK(o, held == ORACLE_NONE || o->objects[held].condemned,
+                         "object %d refers to object %d, which is not discarded with it", id, held);
+        }
+    }
     for (size_t i = 0; i < n; i++) {
         int id = oracle_find(o, objects[i]);
         o->objects[id].was_cleared = true;
@@ -751,7 +771,8 @@ static void host_discard(void *ctx, void *const *objects, size_t n)
         model_unref(o, id);
     }
     o->discarded += n;
-    o->native_host->discard(ctx, objects, n);
+    o->closed += is_closed ? n : 0;
+    o->native_host->discard(ctx, objects, n, is_closed);
 }
 
 static void host_revive(void *ctx, void *const *objects, size_t n)

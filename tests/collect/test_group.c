@@ -95,7 +95,7 @@ static void host_edges(void *ctx, void *const *objects, size_t n, neve_edges *ed
     for (size_t i = 0; i < n; i++) {
         const node *from = objects[i];
         if ((uintptr_t)from / sizeof *from % 2 != 0)
-            edges[i] = (neve_edges){(void *const *)&from->slots[1], 1, 1, from->slots[0]};
+            edges[i] = (neve_edges){(void *const *)&from->slots[1], 1, 1, from->slots[0], false};
         else
             edges[i].stride = 0;
     }

@@ -40,7 +40,7 @@ static void run_random_programs(neve_mode mode, uint64_t usual_runs)
     uint64_t first = from_environment("NEVE_ORACLE_SEED", 1);
     uint64_t runs = from_environment("NEVE_ORACLE_RUNS", usual_runs);
     uint64_t all = 0, exact = 0, deaths = 0, collected = 0, revived = 0, failures = 0;
-    uint64_t cycles = 0, exact_cycles = 0, batches = 0, cycle_deaths = 0, discarded = 0;
+    uint64_t cycles = 0, exact_cycles = 0, batches = 0, cycle_deaths = 0, discarded = 0, closed = 0;
     uint64_t snapshots = 0, taken = 0, died = 0, killed = 0;
     for (uint64_t seed = first; seed < first + runs; seed++) {
         static uint8_t program[PROGRAM_BYTES];
@@ -63,17 +63,19 @@ static void run_random_programs(neve_mode mode, uint64_t usual_runs)
         batches += done.batches;
         cycle_deaths += done.cycle_deaths;
         discarded += done.discarded;
+        closed += done.closed;
         snapshots += done.last.snapshots;
         taken += done.last.snapshots_taken;
         died += done.last.snapshot_failures[NEVE_SNAPSHOT_DIED];
         killed += done.killed;
     }
     print_message("%llu programs: %llu collections, %llu compared exactly, %llu without memory; "
-                  "%llu deaths, %llu by collection (%llu discarded), %llu resurrections\n",
+                  "%llu deaths, %llu by collection (%llu discarded, %llu of them closed), "
+                  "%llu resurrections\n",
                   (unsigned long long)runs, (unsigned long long)all, (unsigned long long)exact,
                   (unsigned long long)failures, (unsigned long long)deaths,
                   (unsigned long long)collected, (unsigned long long)discarded,
-                  (unsigned long long)revived);
+                  (unsigned long long)closed, (unsigned long long)revived);
     /* Programs that do nothing of interest would prove nothing. */
     if (runs >= 20)
         assert_true(exact > 2 * runs && deaths > 50 * runs && revived > runs / 4 &&

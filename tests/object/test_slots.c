@@ -126,6 +126,43 @@ static void test_references_are_seen(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* Rings that refer to themselves alone are freed without a second look. Not if one of them has
+ * a weak reference, or code that is to be called. */
+static void test_closed_garbage(void **unused)
+{
+    (void)unused;
+    enum { RINGS = 200 };
+    for (int generation = 0; generation < 3; generation++) {
+        journal j;
+        neve_runtime *runtime = new_runtime(&j);
+        neve_collector_disable(neve_runtime_collector(runtime));
+        for (int i = 0; i < RINGS; i++)
+            garbage_ring(runtime, 10, NULL);
+        assert_int_equal(collect(runtime, generation).collected, RINGS * 10);
+        assert_int_equal(live_objects(runtime), 0);
+
+        for (int i = 0; i < RINGS; i++)
+            garbage_ring(runtime, 10, NULL);
+        neve_object *weak =
+            neve_weakref_new(runtime, &garbage_ring(runtime, 10, NULL)->base, NULL, NULL);
+        assert_non_null(weak);
+        assert_int_equal(collect(runtime, generation).collected, (RINGS + 1) * 10);
+        assert_null(neve_weakref_get(runtime, weak));
+        neve_release(runtime, weak);
+        assert_int_equal(live_objects(runtime), 0);
+
+        for (int i = 0; i < RINGS; i++)
+            garbage_ring(runtime, 10, NULL);
+        row *own = new_row(runtime, 1, 'r');
+        own->items[0] = &own->var.base;
+        assert_int_equal(collect(runtime, generation).collected, RINGS * 10 + 1);
+        assert_string_equal(j.text, "dr ");
+        assert_int_equal(live_objects(runtime), 0);
+        check_runtime(runtime);
+        neve_runtime_destroy(runtime);
+    }
+}
+
 /* In any generation, and whether pools die as a whole or in part. */
 static void test_garbage_is_freed(void **unused)
 {
@@ -276,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_death_by_count),   cmocka_unit_test(test_references_are_seen),
         cmocka_unit_test(test_garbage_is_freed), cmocka_unit_test(test_code_that_garbage_sets_off),
         cmocka_unit_test(test_mixed_garbage),    cmocka_unit_test(test_revived),
+        cmocka_unit_test(test_closed_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

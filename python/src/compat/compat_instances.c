@@ -106,6 +106,6 @@ bool nvpy_compat_instance_edges(PyObject *object, nvpy_layouts *layouts, neve_ed
         (has_weakrefs && type->tp_weaklistoffset != end) ||
         type->tp_basicsize != end + (has_weakrefs ? (Py_ssize_t)sizeof(PyObject *) : 0))
         return false;
-    *edges = (neve_edges){(void *const *)&object->ob_type, (size_t)slots + 1, 1, NULL};
+    *edges = (neve_edges){(void *const *)&object->ob_type, (size_t)slots + 1, 1, NULL, false};
     return true;
 }
