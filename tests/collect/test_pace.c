@@ -140,6 +140,30 @@ static double excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
  * get less of the time, and a cycle may last for two goals. Where the pause is to be
  * shorter than any slice, they are late, and said to be; they double with each quarter
  * of the goal, up to 2^14 times the pause: by then the cycle has ended. */
+/* A full collection leaves no part over, even if the one before it did. */
+static void test_full_after_a_part(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    neve_collector_set_pause_us(c, 100);
+    for (int i = 0; i < 20000; i++) {
+        pair *p = new_pair(runtime, &pair_type, '\0');
+        p->a = list;
+        list = &p->base;
+    }
+    assert_true(due(runtime, 0).is_partial);
+    neve_collection full = collect(runtime, 2);
+    assert_false(full.is_partial);
+    assert_int_equal(full.next_after, 0);
+    assert_int_equal(c->counts[0], 0);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    neve_runtime_destroy(runtime);
+}
+
 static void test_population_is_bounded(void **unused)
 {
     (void)unused;
@@ -407,6 +431,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oversized_young_generation),
+        cmocka_unit_test(test_full_after_a_part),
         cmocka_unit_test(test_population_is_bounded),
         cmocka_unit_test(test_number_of_cycles),
         cmocka_unit_test(test_bytes_are_bounded),
