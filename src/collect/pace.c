@@ -448,6 +448,8 @@ uint64_t nv_pace_stop(neve_collector *c)
         cycle->ran_ns += nv_os_now_ns() - cycle->stopped_ns;
     if (cycle->stops_left == 0 || !is_under_way(c) || c->is_stressed)
         return 0;
+    if (c->thresholds[0] < cycle->stops) /* it was lowered since: nothing to divide */
+        return 0;
     look_at_bytes(c);
     if (cycle->held >= cycle->held_alarm)
         return 0;
