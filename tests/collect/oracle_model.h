@@ -689,6 +689,11 @@ static void host_condemn(void *ctx, void *const *objects, size_t n, bool *ran_co
         garbage_forget(o);
         for (size_t i = 0; i < c->candidates.count; i++) {
             int id = oracle_find(o, c->candidates.items[i]);
+            /* In a disposal that a finalizer interrupts: what has no hook of its own is
+             * dead here as soon as those that hold it are. */
+            if (!o->strict && id != ORACLE_NONE && o->objects[id].kind == ORACLE_WEAKREF &&
+                !o->objects[id].alive)
+                continue;
             ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].alive && !o->objects[id].condemned,
                          "object %d is a candidate", id);
             o->objects[id].candidate = true;
