@@ -420,6 +420,7 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     /* What an abandoned cycle has condemned is to be cleared all the same. */
     bool has_plan = cycle->phase != NV_CYCLE_IDLE;
     bool has_work = has_plan && cycle->phase != NV_CYCLE_SNAPSHOT; /* that is not a child's */
+    has_work &= !c->is_partial; /* the rest of the young ones comes soon, with a slice */
     unsigned stops = has_work ? stops_of(c) : 1;
     uint64_t whole = has_plan ? whole_ns(c, promoted, stops) : pause_ns(c);
     cycle->promoted += promoted;
