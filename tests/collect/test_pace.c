@@ -176,6 +176,29 @@ static void test_parts_come_before_slices(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* Stops that were planned for a larger threshold than there is now are none. */
+static void test_threshold_is_lowered(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    pair *p = new_pair(runtime, &pair_type, '\0');
+    make_old(runtime);
+    begin_cycle(runtime);
+    for (uint32_t threshold = 2000; threshold > 0; threshold /= 10) {
+        neve_collector_set_thresholds(c, (const uint32_t[]){threshold, 10, 10});
+        c->cycle.stops = 10;
+        c->cycle.stops_left = 9;
+        c->cycle.slice_ns = 1;
+        c->cycle.held_alarm = SIZE_MAX;
+        neve_collection stop = due(runtime, 0);
+        assert_true(stop.is_slice == (threshold >= 10));
+        assert_int_equal(stop.next_after, stop.is_slice ? threshold / 10 : 0);
+    }
+    neve_release(runtime, &p->base);
+    neve_runtime_destroy(runtime);
+}
+
 /* A full collection leaves no part over, even if the one before it did. */
 static void test_full_after_a_part(void **unused)
 {
@@ -468,6 +491,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oversized_young_generation),
         cmocka_unit_test(test_parts_come_before_slices),
+        cmocka_unit_test(test_threshold_is_lowered),
         cmocka_unit_test(test_full_after_a_part),
         cmocka_unit_test(test_population_is_bounded),
         cmocka_unit_test(test_number_of_cycles),
