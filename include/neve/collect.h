@@ -181,7 +181,8 @@ NEVE_API void neve_collector_count_free(neve_collector *collector);
  * is given back, by the host's `release`, right here or when the next collection begins;
  * what is old and lives on then is verified together with what it refers to nearby, at
  * a safe point soon. So old cycles that nothing else holds go without a collection of
- * their generation. Inside a collection, or with the collector disabled: given back, no more. */
+ * their generation. Inside a collection, or with the collector disabled: given back, no more; what
+ * was handed over before it was disabled is given back at the next safe point. */
 NEVE_API void neve_collector_possible_root(neve_collector *collector, void *object);
 /* For hosts that count themselves: says so before neve_step, which asks whether
  * anything has happened. */

@@ -3,7 +3,8 @@
  * The collector's checker: what the host's functions must promise, tested on
  * all objects at once. Counts what traverse reports for each tracked object
  * and compares it with the object's count: more reported references than
- * counted ones would break soundness (host.h), and the types are named.
+ * counted ones would break soundness (host.h), and the types are named. And, while a
+ * cycle has marks: that no mark is left where there is no old object (invariant 5).
  */
 #include "collect_internal.h"
 
@@ -43,6 +44,17 @@ static int visit_push(void *object, void *arg)
     return 1;
 }
 
+/* Freeing looks for mark bits only where there are state bits. */
+static void check_marks(nv_chunk *chunk, void *arg)
+{
+    bool *is_sound = arg;
+    for (unsigned w = 0; w < NV_CHUNK_WORDS; w++) {
+        uint64_t marks = chunk->white[w] | chunk->grey[w];
+        if ((marks & ~(chunk->high[w] | nv_low_bits(chunk, w))) != 0)
+            *is_sound = false;
+    }
+}
+
 neve_status neve_collector_check(neve_collector *c, char *message, size_t message_size)
 {
     if (message != NULL && message_size > 0)
@@ -50,6 +62,14 @@ neve_status neve_collector_check(neve_collector *c, char *message, size_t messag
     neve_status status = neve_heap_check(c->heap, message, message_size);
     if (status != NEVE_OK || c->is_collecting)
         return status;
+    bool is_sound = true;
+    if (c->heap->marking)
+        nv_chunk_each(c->heap, check_marks, &is_sound);
+    if (!is_sound) {
+        if (message != NULL && message_size > 0)
+            snprintf(message, message_size, "marks are left where there is no old object");
+        return NEVE_ECORRUPT;
+    }
 
     edge_check check = {.c = c};
     c->candidates.count = 0;

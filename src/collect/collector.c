@@ -499,8 +499,10 @@ void neve_collector_safepoint(neve_collector *c)
         return;
     if (!c->is_stressed)
         neve_breaker_clear(c->breaker, NEVE_EVENT_COLLECT);
-    if (!c->is_enabled || c->thresholds[0] == 0)
+    if (!c->is_enabled || c->thresholds[0] == 0) {
+        nv_possible_give_back(c); /* nobody will look at them */
         return;
+    }
     if (c->is_stressed) {
         collect_and_record(c, 2, false, NULL);
         return;
@@ -548,9 +550,17 @@ void neve_collector_enable(neve_collector *c)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
 }
 
+/* Switched off, by one function or the other: the next safe point gives back what is held. */
+static void ask_to_give_back(neve_collector *c)
+{
+    if (c->possible.count > 0 && (!c->is_enabled || c->thresholds[0] == 0))
+        neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
+}
+
 void neve_collector_disable(neve_collector *c)
 {
     c->is_enabled = false;
+    ask_to_give_back(c);
 }
 
 bool neve_collector_is_enabled(const neve_collector *c)
@@ -566,6 +576,7 @@ bool neve_collector_is_collecting(const neve_collector *c)
 void neve_collector_set_thresholds(neve_collector *c, const uint32_t thresholds[NEVE_GENERATIONS])
 {
     memcpy(c->thresholds, thresholds, sizeof c->thresholds);
+    ask_to_give_back(c);
 }
 
 void neve_collector_get_thresholds(const neve_collector *c, uint32_t thresholds[NEVE_GENERATIONS])

@@ -52,6 +52,7 @@ static neve_status full_begin(neve_collector *c, int generation)
      * waits for the next collection. */
     if (c->host->gather == NULL && c->host->promote == NULL && c->host->untrack == NULL) {
         nv_promote_unseen(c); /* nobody wants to know which they are */
+        c->is_partial = false;
     } else {
         neve_status status = nv_gather(c, 1, &c->young);
         if (status != NEVE_OK)

@@ -420,6 +420,7 @@ void nv_pace_slice(neve_collector *c, int generation, uint64_t spent_ns)
     /* What an abandoned cycle has condemned is to be cleared all the same. */
     bool has_plan = cycle->phase != NV_CYCLE_IDLE;
     bool has_work = has_plan && cycle->phase != NV_CYCLE_SNAPSHOT; /* that is not a child's */
+    has_work &= !c->is_partial; /* the rest of the young ones comes soon, with a slice */
     unsigned stops = has_work ? stops_of(c) : 1;
     uint64_t whole = has_plan ? whole_ns(c, promoted, stops) : pause_ns(c);
     cycle->promoted += promoted;
@@ -447,6 +448,8 @@ uint64_t nv_pace_stop(neve_collector *c)
     if (cycle->stopped_ns != 0)
         cycle->ran_ns += nv_os_now_ns() - cycle->stopped_ns;
     if (cycle->stops_left == 0 || !is_under_way(c) || c->is_stressed)
+        return 0;
+    if (c->thresholds[0] < cycle->stops) /* it was lowered since: nothing to divide */
         return 0;
     look_at_bytes(c);
     if (cycle->held >= cycle->held_alarm)

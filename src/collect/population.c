@@ -363,8 +363,8 @@ neve_status neve_collector_adopt(neve_collector *c, void *object, int generation
 
 static __attribute__((noinline)) void forget_known(neve_collector *c, void *object)
 {
-    if (c->heap->marking && nv_mark_is_white(c, object))
-        nv_mark_blacken(c, object); /* it is no suspect from now on */
+    if (c->heap->marking)
+        nv_mark_drop(c, object); /* it is no suspect from now on, nor to be traversed */
     nv_state_set(c->heap, object, NV_STATE_YOUNG);
 }
 

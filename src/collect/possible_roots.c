@@ -49,8 +49,11 @@ void neve_collector_possible_root(neve_collector *c, void *object)
 {
     nv_possible_roots *possible = &c->possible;
     nv_state state = nv_state_get(c->heap, object);
+    /* (What is not tracked is dying, mostly, and held by its disposal for a moment: nobody
+     * could keep that from going.) */
     if (state == NV_STATE_YOUNG || state == NV_STATE_FROZEN || !c->is_enabled ||
-        c->thresholds[0] == 0 || c->is_collecting || possible->count == NV_POSSIBLE_ROOTS) {
+        c->thresholds[0] == 0 || c->is_collecting || possible->count == NV_POSSIBLE_ROOTS ||
+        !nv_is_tracked(c, object)) {
         c->host->release(c->ctx, &object, 1);
         return;
     }

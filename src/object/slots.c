@@ -27,7 +27,9 @@ static void traverse_slots(neve_object *object, neve_visit_fn visit, void *arg, 
 {
     size_t count;
     neve_object **slots = nv_slots_of(object, object->type, &count);
-    size_t at = *cursor, end = count - at > PIECE ? at + PIECE : count;
+    /* Since the last piece it may have been cut short, or have made room for another one. */
+    size_t at = *cursor < count ? *cursor : count;
+    size_t end = count - at > PIECE ? at + PIECE : count;
     *cursor = end < count ? end : 0;
     for (; at < end; at++)
         if (slots[at] != NULL && visit(slots[at], arg) != 0)

@@ -34,6 +34,9 @@
  *   - when a cycle ends, all that was garbage in the model when it began is gone,
  *     but for what was revived since and what is uncollectable (invariant 3).
  *
+ * References are let go of in both ways, so that some are noted as possible roots; what dies
+ * where these are looked at is compared as a batch is.
+ *
  * In the snapshot mode the same is compared; each snapshot is held back for some slices,
  * some are killed.
  *
@@ -81,6 +84,22 @@ static void oracle_look(oracle *o)
 
 /* ---- actions on both heaps ---- */
 
+/* Lets go of a reference; of some as perhaps the last one into a cycle. The collector keeps
+ * such a reference for a while, or gives it back at once. */
+static void act_release(oracle *o, int id, neve_object *native)
+{
+    bool is_noted = id != ORACLE_NONE && (o->operation + (unsigned)id) % 3 == 0 &&
+                    (int32_t)native->count > 1 && (native->type->flags & NEVE_TYPE_CONTAINER) != 0;
+    if (!is_noted) {
+        model_unref(o, id);
+        neve_release(o->runtime, native);
+        return;
+    }
+    o->objects[id].noted++;
+    o->collector->possible.vain = o->collector->possible.skip = 0; /* look each time */
+    neve_release_cyclic(o->runtime, native);
+}
+
 static void act_handle(oracle *o, int h, int id)
 {
     int old_id = o->handle_ids[h];
@@ -88,8 +107,7 @@ static void act_handle(oracle *o, int h, int id)
     model_ref(o, id);
     o->handle_ids[h] = id;
     o->handles[h] = id == ORACLE_NONE ? NULL : neve_retain(o->objects[id].native);
-    model_unref(o, old_id);
-    neve_release(o->runtime, old);
+    act_release(o, old_id, old);
 }
 
 static void act_slot(oracle *o, int id, unsigned slot, int value)
@@ -101,8 +119,7 @@ static void act_slot(oracle *o, int id, unsigned slot, int value)
     model_ref(o, value);
     m->slot[slot] = (int16_t)value;
     node->slots[slot] = value == ORACLE_NONE ? NULL : neve_retain(o->objects[value].native);
-    model_unref(o, old_id);
-    neve_release(o->runtime, old);
+    act_release(o, old_id, old);
 }
 
 static int oracle_register(oracle *o, neve_object *native, oracle_kind kind)

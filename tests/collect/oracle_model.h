@@ -63,6 +63,7 @@ typedef struct oracle_object {
     bool was_cleared; /* `clear` ran */
     bool pinned;      /* its finalizer is running */
     int held;         /* of `refs`, those of the collector */
+    int noted;        /* likewise, as of a possible root: to it these are from outside */
     /* In the collection under way, or in the batch of a slice: */
     bool candidate, garbage, rescued, must_call;
     bool given_back; /* found alive by its second verification */
@@ -93,6 +94,7 @@ typedef struct oracle {
     /* The collection under way. */
     bool collecting, strict, decided, failed, hooked;
     bool slicing;       /* in a slice of a cycle */
+    bool is_possible;   /* the candidates are what possible roots refer to */
     bool is_part_over;  /* the collection before the slice */
     bool has_condemned; /* in this collection or batch */
     oracle_tally tally, young;
@@ -110,8 +112,9 @@ typedef struct oracle {
     unsigned steps;  /* after each operation */
     neve_host host;  /* stands before the native one */
     const neve_host *native_host;
-    size_t discarded; /* objects that were freed as a whole */
-    size_t closed;    /* ... and referred to one another alone */
+    size_t discarded;           /* objects that were freed as a whole */
+    size_t closed;              /* ... and referred to one another alone */
+    uint64_t looks, looks_dead; /* at possible roots; objects found dead there */
     uint64_t collections, exact_collections, deaths, collected, resurrections, failures;
     uint64_t snapshots, killed;
     neve_cycle_stats last; /* of this program's cycles */
@@ -265,7 +268,7 @@ static void model_reach(oracle *o, bool among_garbage)
     for (int id = 0; id < o->count; id++) {
         oracle_object *m = &o->objects[id];
         bool inside = among_garbage ? m->garbage : m->candidate;
-        if (m->alive && (m->immortal || m->pinned || m->listed || !inside))
+        if (m->alive && (m->immortal || m->pinned || m->listed || m->noted > 0 || !inside))
             model_touch(o, id, &tail);
     }
     model_touch_all(o, 0, &tail);
@@ -344,7 +347,11 @@ static void collection_begin(void *ctx, const neve_collection *collection)
     /* A mere slice comes without a collection. */
     o->is_part_over = !collection->is_explicit && collection->generation == 2 &&
                       neve_mode_has_cycles(neve_collector_mode(o->collector));
-    if (o->is_part_over)
+    /* These are given back before any other collection begins, but for slices alone. */
+    o->is_possible = o->collector->possible.count > 0 && !collection->is_slice;
+    o->is_part_over &= !o->is_possible;
+    o->looks += o->is_possible;
+    if (o->is_part_over || o->is_possible)
         garbage_forget(o);
     else
         garbage_find(o);
@@ -578,6 +585,7 @@ static void collection_end(void *ctx, const neve_collection *collection)
 {
     oracle *o = ctx;
     ORACLE_CHECK(o, o->collecting, "an end without a beginning");
+    o->looks_dead += o->is_possible ? collection->collected : 0;
     bool exact = o->strict && !o->is_armed;
     collection_finish(o);
     collection_decided(o);
@@ -607,8 +615,10 @@ static void host_begin(void *ctx, int generation, bool is_slice)
     if (!is_slice)
         return;
     ORACLE_CHECK(o, o->collecting, "a slice outside a pause");
-    collection_finish(o);
     o->slicing = true;
+    if (o->is_possible)
+        return;
+    collection_finish(o);
     o->has_condemned = false;
     garbage_forget(o);
     neve_collector_stats stats;
@@ -638,9 +648,12 @@ static void host_release(void *ctx, void *const *objects, size_t n)
         collection_decided(o);
     for (size_t i = 0; i < n; i++) {
         int id = oracle_find(o, objects[i]);
-        ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].held > 0,
+        ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].held + o->objects[id].noted > 0,
                      "object %d is released without having been retained", id);
-        o->objects[id].held--;
+        if (o->objects[id].noted > 0)
+            o->objects[id].noted--;
+        else
+            o->objects[id].held--;
         model_unref(o, id);
         o->native_host->release(ctx, &objects[i], 1);
     }
@@ -676,6 +689,11 @@ static void model_condemn(oracle *o, void *const *objects, size_t n)
         garbage_forget(o);
         for (size_t i = 0; i < c->candidates.count; i++) {
             int id = oracle_find(o, c->candidates.items[i]);
+            /* In a disposal that a finalizer interrupts: what has no hook of its own is
+             * dead here as soon as those that hold it are. */
+            if (!o->strict && id != ORACLE_NONE && o->objects[id].kind == ORACLE_WEAKREF &&
+                !o->objects[id].alive)
+                continue;
             ORACLE_CHECK(o, id != ORACLE_NONE && o->objects[id].alive && !o->objects[id].condemned,
                          "object %d is a candidate", id);
             o->objects[id].candidate = true;

@@ -41,7 +41,7 @@ static void run_random_programs(neve_mode mode, uint64_t usual_runs)
     uint64_t runs = from_environment("NEVE_ORACLE_RUNS", usual_runs);
     uint64_t all = 0, exact = 0, deaths = 0, collected = 0, revived = 0, failures = 0;
     uint64_t cycles = 0, exact_cycles = 0, batches = 0, cycle_deaths = 0, discarded = 0, closed = 0;
-    uint64_t snapshots = 0, taken = 0, died = 0, killed = 0;
+    uint64_t snapshots = 0, taken = 0, died = 0, killed = 0, looks = 0, looks_dead = 0;
     for (uint64_t seed = first; seed < first + runs; seed++) {
         static uint8_t program[PROGRAM_BYTES];
         uint64_t state = seed;
@@ -64,6 +64,8 @@ static void run_random_programs(neve_mode mode, uint64_t usual_runs)
         cycle_deaths += done.cycle_deaths;
         discarded += done.discarded;
         closed += done.closed;
+        looks += done.looks;
+        looks_dead += done.looks_dead;
         snapshots += done.last.snapshots;
         taken += done.last.snapshots_taken;
         died += done.last.snapshot_failures[NEVE_SNAPSHOT_DIED];
@@ -76,6 +78,8 @@ static void run_random_programs(neve_mode mode, uint64_t usual_runs)
                   (unsigned long long)failures, (unsigned long long)deaths,
                   (unsigned long long)collected, (unsigned long long)discarded,
                   (unsigned long long)closed, (unsigned long long)revived);
+    print_message("%llu looks at possible roots, %llu dead objects there\n",
+                  (unsigned long long)looks, (unsigned long long)looks_dead);
     /* Programs that do nothing of interest would prove nothing. */
     if (runs >= 20)
         assert_true(exact > 2 * runs && deaths > 50 * runs && revived > runs / 4 &&
@@ -87,7 +91,8 @@ static void run_random_programs(neve_mode mode, uint64_t usual_runs)
                   (unsigned long long)cycles, (unsigned long long)exact_cycles,
                   (unsigned long long)batches, (unsigned long long)cycle_deaths);
     if (runs >= 20)
-        assert_true(exact_cycles > 2 * runs && batches > runs && cycle_deaths > 10 * runs);
+        assert_true(exact_cycles > 2 * runs && batches > runs && cycle_deaths > 10 * runs &&
+                    looks_dead > runs);
     if (mode != NEVE_MODE_SNAPSHOT)
         return;
     print_message("%llu snapshots, %llu taken, %llu killed, %llu found dead\n",

@@ -140,6 +140,89 @@ static double excess_over_bound(size_t rounds, size_t dying, uint32_t pause_us,
  * get less of the time, and a cycle may last for two goals. Where the pause is to be
  * shorter than any slice, they are late, and said to be; they double with each quarter
  * of the goal, up to 2^14 times the pause: by then the cycle has ended. */
+/* What one young collection has left over comes next, before any slice alone. */
+static void test_parts_come_before_slices(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    neve_collector_set_pause_us(c, 100);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 40000; i++) {
+            pair *p = new_pair(runtime, &pair_type, '\0');
+            p->a = list;
+            list = &p->base;
+        }
+        if (round == 0) {
+            make_old(runtime);
+            begin_cycle(runtime);
+        }
+    }
+    size_t parts = 0;
+    c->cycle.stops_left = 0;
+    for (neve_collection part = {.is_partial = true}; part.is_partial; parts++) {
+        c->cycle.program_ns = UINT64_C(1000000000); /* a slow program, and much to do */
+        c->cycle.expected_ns = c->cycle.spent_ns + UINT64_C(1000000000);
+        c->cycle.goal = 4 * (c->cycle.promoted + 100000);
+        c->cycle.held_alarm = SIZE_MAX;
+        part = due(runtime, 0);
+        assert_false(part.is_slice);
+    }
+    assert_true(parts > 3);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    neve_runtime_destroy(runtime);
+}
+
+/* Stops that were planned for a larger threshold than there is now are none. */
+static void test_threshold_is_lowered(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    pair *p = new_pair(runtime, &pair_type, '\0');
+    make_old(runtime);
+    begin_cycle(runtime);
+    for (uint32_t threshold = 2000; threshold > 0; threshold /= 10) {
+        neve_collector_set_thresholds(c, (const uint32_t[]){threshold, 10, 10});
+        c->cycle.stops = 10;
+        c->cycle.stops_left = 9;
+        c->cycle.slice_ns = 1;
+        c->cycle.held_alarm = SIZE_MAX;
+        neve_collection stop = due(runtime, 0);
+        assert_true(stop.is_slice == (threshold >= 10));
+        assert_int_equal(stop.next_after, stop.is_slice ? threshold / 10 : 0);
+    }
+    neve_release(runtime, &p->base);
+    neve_runtime_destroy(runtime);
+}
+
+/* A full collection leaves no part over, even if the one before it did. */
+static void test_full_after_a_part(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_object *list = NULL;
+    assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+    neve_collector_set_pause_us(c, 100);
+    for (int i = 0; i < 20000; i++) {
+        pair *p = new_pair(runtime, &pair_type, '\0');
+        p->a = list;
+        list = &p->base;
+    }
+    assert_true(due(runtime, 0).is_partial);
+    neve_collection full = collect(runtime, 2);
+    assert_false(full.is_partial);
+    assert_int_equal(full.next_after, 0);
+    assert_int_equal(c->counts[0], 0);
+    neve_root_remove(runtime, &list);
+    neve_release(runtime, list);
+    neve_runtime_destroy(runtime);
+}
+
 static void test_population_is_bounded(void **unused)
 {
     (void)unused;
@@ -407,6 +490,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oversized_young_generation),
+        cmocka_unit_test(test_parts_come_before_slices),
+        cmocka_unit_test(test_threshold_is_lowered),
+        cmocka_unit_test(test_full_after_a_part),
         cmocka_unit_test(test_population_is_bounded),
         cmocka_unit_test(test_number_of_cycles),
         cmocka_unit_test(test_bytes_are_bounded),

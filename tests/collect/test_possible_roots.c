@@ -3,8 +3,7 @@
  * Possible roots: old garbage that is found because the program says which references may
  * have been the last ones, and what such a hint must not do to anything else.
  */
-#include "collect/collect_internal.h"
-#include "object/support.h"
+#include "collect/cycle_steps.h"
 
 enum { BATCH = NV_POSSIBLE_ROOTS };
 
@@ -225,6 +224,113 @@ static void test_finalizers(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* A disposal that holds the object for a moment, by its own hand: there is nothing to note. */
+static void clear_holding(neve_runtime *runtime, neve_object *object)
+{
+    neve_release_cyclic(runtime, neve_retain(object));
+    pair_clear(runtime, object);
+}
+
+static void test_the_dying(void **unused)
+{
+    (void)unused;
+    static const neve_type type = {
+        .name = "held while it is cleared",
+        .size = sizeof(pair),
+        .flags = NEVE_TYPE_CONTAINER,
+        .traverse = pair_traverse,
+        .clear = clear_holding,
+        .dealloc = pair_dealloc,
+    };
+    journal j;
+    neve_runtime *runtime = new_runtime(&j);
+    pair *p = new_pair(runtime, &type, '\0');
+    assert_int_equal(collect(runtime, 2).collected, 0);
+    neve_release(runtime, &p->base);
+    assert_int_equal(j.freed, 1);
+    assert_int_equal(neve_runtime_collector(runtime)->possible.count, 0);
+    assert_int_equal(collect(runtime, 2).collected, 0);
+    neve_runtime_destroy(runtime);
+}
+
+/* A collector that is switched off keeps nothing alive beyond the next safe point. */
+static void test_switched_off(void **unused)
+{
+    (void)unused;
+    for (int by_threshold = 0; by_threshold < 2; by_threshold++) {
+        neve_runtime *runtime = new_runtime(NULL);
+        neve_collector *collector = neve_runtime_collector(runtime);
+        if (is_stressed(runtime)) {
+            neve_runtime_destroy(runtime);
+            skip();
+        }
+        pair *ring;
+        make_rings(runtime, &ring, 1, 2);
+        neve_retain(&ring->base);
+        neve_release_cyclic(runtime, &ring->base);
+        assert_int_equal(collector->possible.count, 1);
+        neve_clear_slot(runtime, &((pair *)ring->a)->a);
+        neve_release_cyclic(runtime, &ring->base); /* nobody but the collector holds it */
+        if (by_threshold)
+            neve_collector_set_thresholds(collector, (const uint32_t[]){0, 10, 10});
+        else
+            neve_collector_disable(collector);
+        poll(runtime);
+        assert_int_equal(collector->possible.count, 0);
+        assert_int_equal(live_objects(runtime), 0);
+        neve_runtime_destroy(runtime);
+    }
+}
+
+static bool is_grey(neve_runtime *runtime, const void *object)
+{
+    const nv_chunk *chunk = nv_chunk_find(neve_runtime_heap(runtime), object);
+    return chunk != NULL && nv_bit_is_set(chunk->grey, nv_granule(object));
+}
+
+/* What dies that way while a cycle marks may have been reached already, and wait to be
+ * traversed: it must not wait any longer, for its memory goes. */
+static void test_the_dead_are_not_grey(void **unused)
+{
+    (void)unused;
+    journal j;
+    neve_runtime *runtime = new_incremental(&j);
+    if (is_stressed(runtime)) {
+        neve_runtime_destroy(runtime);
+        skip();
+    }
+    enum { RINGS = 20 * BATCH };
+    bag *b = new_bag(runtime, RINGS);
+    neve_object *root = &b->var.base;
+    assert_int_equal(neve_root_add(runtime, &root), NEVE_OK);
+    for (int i = 0; i < RINGS; i++)
+        bag_put(b, &old_ring(runtime, &finalized_pair_type, 2)->base);
+    make_old(runtime);
+    go_to(runtime, NV_CYCLE_MARK);
+    while (!is_grey(runtime, b->items[RINGS - 1]) && phase_of(runtime) == NV_CYCLE_MARK)
+        assert_true(quantum(runtime));
+    static void *dead[BATCH];
+    int n = 0;
+    for (int i = 0; i < RINGS && n < BATCH; i++) {
+        if (b->items[i] == NULL || !is_grey(runtime, b->items[i]))
+            continue;
+        dead[n++] = b->items[i];
+        b->items[i] = NULL;
+        neve_release_cyclic(runtime, dead[n - 1]);
+    }
+    assert_int_equal(n, BATCH);
+    poll(runtime);
+    assert_int_equal(j.freed, 2 * BATCH);
+    assert_int_equal(phase_of(runtime), NV_CYCLE_MARK);
+    for (int i = 0; i < BATCH; i++)
+        assert_false(is_grey(runtime, dead[i]));
+    end_cycle(runtime);
+    neve_root_remove(runtime, &root);
+    neve_release_cyclic(runtime, root);
+    neve_runtime_destroy(runtime);
+    assert_int_equal(j.freed, 2 * RINGS);
+}
+
 /* ---- random programs ---- */
 
 typedef struct web {
@@ -327,6 +433,9 @@ int main(void)
         cmocka_unit_test(test_live_objects_stay),
         cmocka_unit_test(test_large_rings_wait),
         cmocka_unit_test(test_finalizers),
+        cmocka_unit_test(test_the_dying),
+        cmocka_unit_test(test_switched_off),
+        cmocka_unit_test(test_the_dead_are_not_grey),
         cmocka_unit_test(test_random_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  * Types that say where their references lie: everything else has to work as it does with
  * functions, and garbage that consists of nothing else is freed as a whole.
  */
+#include "object/object_internal.h"
 #include "object/support.h"
 
 typedef struct knot {
@@ -163,6 +164,26 @@ static void test_closed_garbage(void **unused)
     }
 }
 
+/* Between two pieces of a long object the program may take items off its end, or another
+ * object may have come to lie there. */
+static void test_a_cursor_behind_the_end(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_runtime(NULL);
+    row *r = new_row(runtime, 9000, '\0');
+    r->items[8000] = &new_leaf(runtime, '\0')->base;
+    size_t cursor = 0, visited = 0;
+    nv_object_traverse(&r->var.base, count_visit, &visited, &cursor);
+    assert_int_not_equal(cursor, 0);
+    r->var.length = 10;
+    nv_object_traverse(&r->var.base, count_visit, &visited, &cursor);
+    assert_int_equal(cursor, 0);
+    assert_int_equal(visited, 0);
+    r->var.length = 9000;
+    neve_release(runtime, &r->var.base);
+    neve_runtime_destroy(runtime);
+}
+
 /* In any generation, and whether pools die as a whole or in part. */
 static void test_garbage_is_freed(void **unused)
 {
@@ -310,10 +331,14 @@ static void test_revived(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_death_by_count),   cmocka_unit_test(test_references_are_seen),
-        cmocka_unit_test(test_garbage_is_freed), cmocka_unit_test(test_code_that_garbage_sets_off),
-        cmocka_unit_test(test_mixed_garbage),    cmocka_unit_test(test_revived),
+        cmocka_unit_test(test_death_by_count),
+        cmocka_unit_test(test_references_are_seen),
+        cmocka_unit_test(test_a_cursor_behind_the_end),
         cmocka_unit_test(test_closed_garbage),
+        cmocka_unit_test(test_garbage_is_freed),
+        cmocka_unit_test(test_code_that_garbage_sets_off),
+        cmocka_unit_test(test_mixed_garbage),
+        cmocka_unit_test(test_revived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
