@@ -257,6 +257,32 @@ static void a_fork_makes_strays(void **state)
     }
 }
 
+static const char *free_a_stray(void *arg)
+{
+    neve_heap_after_fork_child(heap);
+    neve_heap_free(heap, arg);
+    return "freed again, and nobody said a word";
+}
+
+static void a_stray_cannot_be_freed_again(void **state)
+{
+    (void)state;
+    for (neve_domain domain = 0; domain < NEVE_DOMAINS; domain++) {
+        fill(domain);
+        bool is_debug = neve_heap_fail_alloc_at(heap, 0) == NEVE_OK;
+        neve_heap_free(heap, blocks[APART]);
+        assert_int_not_equal(nv_cache_count(cache_of(domain)), 0);
+        child_result result;
+        if (is_debug || domain == NEVE_DOMAIN_RAW) { /* whose notes are there in every build */
+            child_run(free_a_stray, blocks[APART], true, &result);
+            assert_true(WIFSIGNALED(result.wait_status));
+            assert_int_equal(WTERMSIG(result.wait_status), SIGABRT);
+            assert_non_null(strstr(result.report, "twice"));
+        }
+        neve_heap_destroy(heap);
+    }
+}
+
 /* Whoever forks without the heap's lock, a library's thread that is about to start a program,
  * may find a cache in the middle of a change. */
 static const char *see_a_cache_in_the_making(void *arg)
@@ -353,6 +379,7 @@ int main(void)
         cmocka_unit_test(bits_are_cleared_before_a_block_is_cached),
         cmocka_unit_test(pools_where_nobody_looks_for_young_objects_are_not_cached),
         cmocka_unit_test(a_fork_makes_strays),
+        cmocka_unit_test(a_stray_cannot_be_freed_again),
         cmocka_unit_test(caches_need_not_be_whole_at_a_fork),
         cmocka_unit_test(damage_is_found),
     };
