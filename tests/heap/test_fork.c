@@ -610,8 +610,8 @@ static const char *count_own_pools(void *arg)
     for (size_t i = 0; i < COUNT; i++)
         if (inherited.blocks[i] != NULL)
             free_inherited(i);
-    CHECK(inherited.heap->used_pools == own, "%zu pools of %zu are left", inherited.heap->used_pools,
-          own);
+    CHECK(inherited.heap->used_pools == own, "%zu pools of %zu are left",
+          inherited.heap->used_pools, own);
     for (size_t i = 0; i < g.count; i++)
         neve_heap_free(inherited.heap, g.blocks[i]);
     neve_heap_trim(inherited.heap);

@@ -334,7 +334,8 @@ static const char *do_without_advice(void *arg)
         }
         CHECK_HEAP(heap);
         for (size_t i = 0; i < COUNT; i++) {
-            CHECK(blocks[i][0] == round && blocks[i][PIECE - 1] == round, "block %zu is damaged", i);
+            CHECK(blocks[i][0] == round && blocks[i][PIECE - 1] == round, "block %zu is damaged",
+                  i);
             errno = 0;
             neve_heap_free(heap, blocks[i]);
             CHECK(errno == 0, "free sets errno to %d", errno);
