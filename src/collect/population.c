@@ -358,11 +358,13 @@ neve_status neve_collector_adopt(neve_collector *c, void *object, int generation
                : NEVE_ENOMEM;
 }
 
-static __attribute__((noinline)) void forget_known(neve_collector *c, void *object)
+/* It is no suspect from now on, nor to be traversed: it may be freed before the marking comes to
+ * it, and what has no state bits is not looked for in the tables of marks then. */
+static __attribute__((noinline)) void forget_known(neve_collector *c, const void *object)
 {
-    if (c->heap->marking && nv_mark_is_white(c, object))
-        nv_mark_blacken(c, object); /* it is no suspect from now on */
-    nv_state_set(c->heap, object, NV_STATE_YOUNG);
+    unsigned granule = nv_granule(object);
+    nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    nv_bits_clear_word(c->heap, chunk, granule / 64, nv_bit(granule));
 }
 
 /* Most were young all along, of which nothing is known here (nor are they white): they
@@ -375,5 +377,7 @@ void neve_collector_forget(neve_collector *c, void *object)
 
 void neve_collector_forget_all(neve_collector *c)
 {
+    if (!c->is_collecting)
+        nv_cycle_abandon(c); /* it goes by what is forgotten */
     nv_chunk_each(c->heap, forget_chunk, c->heap);
 }
