@@ -172,8 +172,10 @@ static __attribute__((noinline)) void *realloc_foreign(neve_heap *heap, served w
     void *moved = previous->realloc(previous->ctx, block, size);
     if (moved == NULL)
         return NULL;
-    if (moved != block)
-        neve_heap_try_free(heap, block); /* not ours: only forgets its bits */
+    /* Not ours: only forgets its bits. Where another interpreter runs meanwhile, which may have been
+     * given that memory by now, there are none: its own objects have no bits. */
+    if (moved != block && (!allocator.asks || nvpy_compat_shares_gil(nvpy.interp)))
+        neve_heap_try_free(heap, block);
     if (moved != block || size < NVPY_LARGE_BYTES)
         forget_large(block);
     return note_large(moved, size);

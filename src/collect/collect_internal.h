@@ -400,9 +400,6 @@ neve_status nv_mark_suspects(neve_collector *c, nv_vec *into);
 void nv_mark_finish(neve_collector *c);
 bool nv_mark_is_white(const neve_collector *c, const void *object);
 void nv_mark_blacken(neve_collector *c, const void *object);
-/* An object that has a state is neither white nor grey from now on. Whoever takes its state
- * away has to: what is freed has mark bits only where it has state bits (heap/pool.c). */
-void nv_mark_drop(neve_collector *c, const void *object);
 /* No granule of the words [first, end) is white or grey from now on. */
 void nv_mark_clear(nv_chunk *chunk, unsigned first, unsigned end);
 /* When the marking is over grey bits can serve others: sets that of an object in a

@@ -456,16 +456,6 @@ void nv_mark_blacken(neve_collector *c, const void *object)
     chunk->white[granule / 64] &= ~nv_bit(granule);
 }
 
-void nv_mark_drop(neve_collector *c, const void *object)
-{
-    const nv_chunk *chunk = nv_chunk_find(c->heap, object);
-    unsigned granule = nv_granule(object);
-    if (nv_bit_is_set(chunk->white, granule))
-        chunk->white[granule / 64] &= ~nv_bit(granule);
-    if (nv_bit_is_set(chunk->grey, granule))
-        chunk->grey[granule / 64] &= ~nv_bit(granule);
-}
-
 void nv_mark_make_grey(neve_collector *c, const void *object)
 {
     nv_chunk *chunk = nv_chunk_find(c->heap, object);

@@ -131,27 +131,37 @@ static bool is_young(void *block, void *arg)
     return nv_state_get(arg, block) == NV_STATE_YOUNG;
 }
 
-void nv_touched_take(neve_collector *c, int generation)
+static void touched_put(neve_heap *heap, size_t at, nv_pool *pool)
 {
-    neve_heap *heap = c->heap;
-    if (!heap->tracks_touched)
-        return;
-    if (!c->is_partial) {
-        nv_touched_reset(c, generation);
-        return;
-    }
-    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT); /* with blocks of the pools that go */
+    heap->touched[at] = pool;
+    pool->touched = (uint32_t)at + 1;
+}
+
+/* The first `gathered` pools leave the list. Allocation goes on in the current ones without
+ * telling anybody: those stay. */
+static void let_go(neve_heap *heap, size_t gathered)
+{
     size_t kept = 0;
     for (size_t i = 0; i < heap->touched_count; i++) {
-        nv_pool *pool = heap->touched[i];
-        if (i < c->gathered_pools && pool != heap->current[NEVE_DOMAIN_OBJECT][pool->size_class]) {
-            nv_touched_clear(heap, pool);
+        nv_pool *pool = heap->touched[i], *other = heap->touched[kept];
+        if (i < gathered && pool != heap->current[NEVE_DOMAIN_OBJECT][pool->size_class])
             continue;
-        }
-        heap->touched[kept++] = pool;
-        pool->touched = (uint32_t)kept;
+        touched_put(heap, i, other);
+        touched_put(heap, kept++, pool);
     }
-    heap->touched_count = kept;
+    /* With blocks of the pools that go. Those that become empty leave the list at once, and
+     * the last in it takes their place: one that goes, while there is one. */
+    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT);
+    while (heap->touched_count > kept)
+        nv_touched_clear(heap, heap->touched[--heap->touched_count]);
+}
+
+void nv_touched_take(neve_collector *c, int generation)
+{
+    if (c->is_partial && c->heap->tracks_touched)
+        let_go(c->heap, c->gathered_pools);
+    else
+        nv_touched_reset(c, generation);
 }
 
 void nv_touched_reset(neve_collector *c, int generation)
@@ -159,20 +169,7 @@ void nv_touched_reset(neve_collector *c, int generation)
     neve_heap *heap = c->heap;
     if (!heap->tracks_touched)
         return;
-    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT); /* with blocks of the pools that go */
-    /* Allocation goes on in the current pools without telling anybody: they
-     * are in the list, and stay. */
-    size_t kept = 0;
-    for (size_t i = 0; i < heap->touched_count; i++) {
-        nv_pool *pool = heap->touched[i];
-        if (pool == heap->current[NEVE_DOMAIN_OBJECT][pool->size_class]) {
-            heap->touched[kept++] = pool;
-            pool->touched = (uint32_t)kept;
-        } else {
-            nv_touched_clear(heap, pool);
-        }
-    }
-    heap->touched_count = kept;
+    let_go(heap, heap->touched_count);
     nv_large_take_young(heap, is_young, heap);
     if (generation > 0)
         nv_chunk_each(heap, forget_middle, NULL);
@@ -361,11 +358,13 @@ neve_status neve_collector_adopt(neve_collector *c, void *object, int generation
                : NEVE_ENOMEM;
 }
 
-static __attribute__((noinline)) void forget_known(neve_collector *c, void *object)
+/* It is no suspect from now on, nor to be traversed: it may be freed before the marking comes to
+ * it, and what has no state bits is not looked for in the tables of marks then. */
+static __attribute__((noinline)) void forget_known(neve_collector *c, const void *object)
 {
-    if (c->heap->marking)
-        nv_mark_drop(c, object); /* it is no suspect from now on, nor to be traversed */
-    nv_state_set(c->heap, object, NV_STATE_YOUNG);
+    unsigned granule = nv_granule(object);
+    nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    nv_bits_clear_word(c->heap, chunk, granule / 64, nv_bit(granule));
 }
 
 /* Most were young all along, of which nothing is known here (nor are they white): they
@@ -378,5 +377,7 @@ void neve_collector_forget(neve_collector *c, void *object)
 
 void neve_collector_forget_all(neve_collector *c)
 {
+    if (!c->is_collecting)
+        nv_cycle_abandon(c); /* it goes by what is forgotten */
     nv_chunk_each(c->heap, forget_chunk, c->heap);
 }

@@ -36,6 +36,9 @@
  * than programs of some 100 MB take from one full collection to the next. */
 #define NV_SWING_NS UINT64_C(4000000000)
 #define NV_SWING_LEAST_BYTES ((size_t)8 << 20)
+/* Where a swing was learned, the clock is looked at for each so many pools that become free: what
+ * moves now may never come to the bound, and a program may collect nothing. */
+#define NV_RELEASES_PER_LOOK 16u
 
 /* Memory for four pools at a time, once all that can be idle for that, the rest of four
  * pools for each class of a domain in use, is a few percent. */
@@ -325,6 +328,8 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
     if ((pool->tag & NV_POOL_INHERITED) != 0) {
         nv_held_drop(heap, pool);
         chunk->inherited_mask |= bit;
+    } else {
+        heap->used_pools--; /* which an inherited one was never added to */
     }
     if (nv_is_owned(heap, (void *)chunk->base))
         *nv_kind_at(heap, nv_pool_base(pool)) = 0;
@@ -335,11 +340,10 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
     heap->dirty_pools++;
     if (heap->high_dirty < heap->dirty_pools)
         heap->high_dirty = heap->dirty_pools;
-    if (heap->used_pools > 0)
-        heap->used_pools--;
     list_enter(heap, chunk);
 
-    if (heap->dirty_pools > bound_pools(heap)) {
+    bool is_look = heap->swing_pools != 0 && ++heap->releases % NV_RELEASES_PER_LOOK == 0;
+    if (heap->dirty_pools > bound_pools(heap) || is_look) {
         uint64_t now_ns = nv_os_now_ns();
         nv_arena_tick(heap, now_ns);
         if (heap->dirty_pools > bound_pools(heap))

@@ -13,8 +13,8 @@
  *     allocated, and its limit is halved, too;
  *   - at a limit of 0 every block goes home at once. So a program that frees all that
  *     it has leaves no block in a cache that kept up.
- * Beside its limit a cache holds what is left of the blocks that one pool gave up. Once a
- * second, when a collection ends, all blocks go home; so they do when memory is asked back.
+ * Beside its limit a cache has room for as many blocks as the last pool that filled it gave
+ * up. Once a second, when a collection ends, all blocks go home; so they do when memory is asked back.
  *
  * Those who look at pools (heap/check.c, the collector's gathering) ask
  * nv_pool_cached_blocks what is free there all the same. A fork makes strays of cached

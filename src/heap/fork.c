@@ -204,13 +204,36 @@ void nv_addresses_sort(uintptr_t *addresses, size_t count)
         }
 }
 
+/* How many blocks of a cache are taken. Whoever forks without the heap's lock, as a library's
+ * thread does that starts a program, may find the cache in the middle of a change. */
+static unsigned count_in(const nv_cache *cache)
+{
+    const int32_t most = NV_POOL_BYTES / NEVE_GRANULE + UINT8_MAX;
+    int32_t count = cache->limit - cache->room;
+    return (unsigned)(count < 0 ? 0 : count > most ? most : count);
+}
+
+/* Copies the addresses of a cache's blocks, and follows no link that leads out of the arenas. */
+static size_t copy_cached(const neve_heap *heap, const nv_cache *cache, uintptr_t *into)
+{
+    const void *at = cache->free;
+    size_t count = 0;
+    for (size_t most = count_in(cache); count < most; count++) {
+        if (at == NULL || !nv_entry_is_arena(nv_entry_find(heap, at)))
+            break;
+        into[count] = (uintptr_t)at;
+        at = *(void *const *)at;
+    }
+    return count;
+}
+
 /* Notes what the caches hold, beside the strays of earlier forks. Without memory those
  * blocks are lost to this process: their pools do not become empty. */
 static void strays_gather(neve_heap *heap)
 {
     size_t room = heap->stray_count, count = 0;
     for (unsigned kind = 0; kind < NV_KINDS; kind++)
-        room += nv_cache_count(&heap->caches[kind]);
+        room += count_in(&heap->caches[kind]);
     if (room == 0)
         return;
     size_t page = nv_os_page_bytes();
@@ -222,8 +245,7 @@ static void strays_gather(neve_heap *heap)
         if ((heap->strays[i] & 1) == 0)
             strays[count++] = heap->strays[i];
     for (unsigned kind = 0; strays != NULL && kind < NV_KINDS; kind++)
-        for (const void *at = heap->caches[kind].free; at != NULL; at = *(void *const *)at)
-            strays[count++] = (uintptr_t)at;
+        count += copy_cached(heap, &heap->caches[kind], strays + count);
     nv_addresses_sort(strays, count);
     nv_heap_unmap(heap, heap->strays, heap->stray_bytes);
     heap->strays = strays;

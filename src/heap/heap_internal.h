@@ -273,7 +273,7 @@ struct neve_heap {
     nv_chunk *by_free[2][NV_ARENA_POOLS];
     uint64_t by_free_mask[2];
     size_t arenas;
-    size_t used_pools;  /* neither free nor of another epoch's arenas */
+    size_t used_pools;  /* taken in this epoch, and not free */
     size_t dirty_pools; /* free pools that keep their memory */
     size_t retain_bytes;
     size_t returned_bytes;
@@ -284,6 +284,7 @@ struct neve_heap {
     size_t recent_pools;          /* given back, and not taken again yet */
     uint64_t recent_ns;           /* when the last of them was */
     uint64_t period_ns;           /* when this period began; 0: not yet */
+    uint32_t releases;            /* pools that became free while there was a swing */
 
     /* Pools of NEVE_DOMAIN_OBJECT that allocation has drawn from since the
      * list was last taken: where young objects can lie. */
@@ -634,6 +635,12 @@ static inline bool nv_chunk_is_listed(const neve_heap *heap, const nv_chunk *chu
 void nv_addresses_sort(uintptr_t *addresses, size_t count);
 /* The first stray at `address` or behind it, as an index. */
 size_t nv_stray_find(const neve_heap *heap, uintptr_t address);
+/* Whether the block, of a pool that was not adopted yet, is one. */
+static inline bool nv_is_stray(const neve_heap *heap, const void *block)
+{
+    size_t at = nv_stray_find(heap, (uintptr_t)block);
+    return at < heap->stray_count && heap->strays[at] == (uintptr_t)block;
+}
 /* First free in a pool of an earlier epoch: holds its free blocks back. */
 void nv_pool_adopt(neve_heap *heap, nv_pool *pool);
 static inline bool nv_held_has(const nv_pool *pool, unsigned number)

@@ -375,7 +375,8 @@ static void check_free(const neve_heap *heap, const nv_pool *pool, const void *b
     else if (offset % nv_pool_block_bytes(pool) != 0 ||
              offset / nv_pool_block_bytes(pool) >= pool->carved)
         nv_corrupt(heap, "freed an address that is not a block's start");
-    else if (nv_held_has(pool, (unsigned)(offset / nv_pool_block_bytes(pool))))
+    else if (nv_held_has(pool, (unsigned)(offset / nv_pool_block_bytes(pool))) ||
+             (nv_pool_is_foreign_epoch(heap, pool) && nv_is_stray(heap, block)))
         nv_corrupt(heap, "freed a block twice");
     else if (((const uintptr_t *)block)[1] == (FREED_MARK ^ (uintptr_t)block)) {
         const nv_cache *cache = &heap->caches[NV_KIND_OF(pool->domain, pool->size_class)];

@@ -24,11 +24,11 @@ void *nv_os_remap(void *address, size_t old_bytes, size_t new_bytes);
 void nv_os_unmap(void *address, size_t bytes);
 
 /* Gives the pages' memory back and keeps the address space; they read as zeros
- * afterwards. False if the system forbids it: contents are then unchanged. */
+ * afterwards. False if the system forbids it: contents are then unchanged, and so is errno. */
 bool nv_os_discard(void *address, size_t bytes);
 
 /* Has the system put memory behind pages that are about to be written anyway: one call
- * instead of a fault for each. False: it did not; nothing else is different. */
+ * instead of a fault for each. False: it did not; nothing else is different, nor is errno. */
 bool nv_os_populate(void *address, size_t bytes);
 
 size_t nv_os_page_bytes(void);

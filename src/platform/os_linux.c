@@ -5,6 +5,7 @@
  */
 #include "os.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -66,15 +67,25 @@ void nv_os_unmap(void *address, size_t bytes)
     munmap(address, bytes);
 }
 
+/* What fails here has no effect on anybody: a program that allocates or frees between a call
+ * of its own and its look at errno shall not see it. */
+static bool advise(void *address, size_t bytes, int advice)
+{
+    int before = errno;
+    bool is_taken = madvise(address, bytes, advice) == 0;
+    errno = before;
+    return is_taken;
+}
+
 bool nv_os_discard(void *address, size_t bytes)
 {
-    return madvise(address, bytes, MADV_DONTNEED) == 0;
+    return advise(address, bytes, MADV_DONTNEED);
 }
 
 bool nv_os_populate(void *address, size_t bytes)
 {
 #ifdef MADV_POPULATE_WRITE
-    return madvise(address, bytes, MADV_POPULATE_WRITE) == 0; /* since Linux 5.14 */
+    return advise(address, bytes, MADV_POPULATE_WRITE); /* since Linux 5.14 */
 #else
     (void)address, (void)bytes;
     return false;

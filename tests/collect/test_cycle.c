@@ -888,6 +888,37 @@ static void test_no_slice_after_failure(void **unused)
     end_world(&w);
 }
 
+/* What is forgotten between two slices may be freed before the marking comes to it. */
+static void test_forgotten_objects_are_not_grey(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    pair *p = new_pair(runtime, &pair_type, '\0');
+    make_old(runtime);
+    go_to(runtime, NV_CYCLE_MARK);
+    const nv_chunk *chunk = nv_chunk_find(neve_runtime_heap(runtime), p);
+    assert_true(nv_mark_is_white(c, p));
+    nv_mark_blacken(c, p);
+    nv_mark_make_grey(c, p);
+    neve_collector_forget(c, p);
+    assert_int_equal(neve_collector_generation_of(c, p), 0);
+    assert_int_equal(neve_runtime_heap(runtime)->old_objects, 0);
+    assert_false(nv_bit_is_set(chunk->grey, nv_granule(p)));
+    neve_release(runtime, &p->base);
+    end_cycle(runtime);
+    assert_int_equal(live_objects(runtime), 0);
+
+    p = new_pair(runtime, &pair_type, '\0');
+    make_old(runtime);
+    go_to(runtime, NV_CYCLE_MARK);
+    neve_collector_forget_all(c);
+    assert_int_equal(phase_of(runtime), NV_CYCLE_IDLE);
+    assert_false(neve_runtime_heap(runtime)->marking);
+    neve_release(runtime, &p->base);
+    neve_runtime_destroy(runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -899,6 +930,7 @@ int main(void)
         cmocka_unit_test(test_change_of_mode),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_freed_suspects_and_reused_addresses),
+        cmocka_unit_test(test_forgotten_objects_are_not_grey),
         cmocka_unit_test(test_references_that_move),
         cmocka_unit_test(test_weak_references_that_revive),
         cmocka_unit_test(test_promotion),

@@ -66,6 +66,64 @@ static void test_oversized_young_generation(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* Releases the pairs that lie in `pool` until `left` are left; in small groups, so that the
+ * cache goes on taking blocks. */
+static void empty_pool(neve_runtime *runtime, pair **pairs, size_t n, const nv_pool *pool,
+                       unsigned left)
+{
+    neve_heap *heap = neve_runtime_heap(runtime);
+    nv_cache_flush(heap);
+    for (size_t i = 0, freed = 0; i < n && pool->used > left; i++) {
+        if (pairs[i] == NULL || nv_pool_of(pairs[i]) != pool)
+            continue;
+        neve_release(runtime, &pairs[i]->base);
+        pairs[i] = NULL;
+        if (++freed % 8 == 0 || pool->used - freed % 8 == left)
+            nv_cache_flush(heap);
+    }
+}
+
+/* Blocks of young pools that wait in a cache go home before the pools leave the list. Some
+ * pools become empty by that, and others take their places in the list: those that were not
+ * looked at stay in it. */
+static void test_a_part_ends_where_it_was_left(void **unused)
+{
+    (void)unused;
+    enum { POOLS = 30, LEFT = 8 };
+    neve_runtime *runtime = new_incremental(NULL);
+    neve_heap *heap = neve_runtime_heap(runtime);
+    neve_collector *c = neve_runtime_collector(runtime);
+    neve_collector_set_pause_us(c, 1); /* parts of a few thousand objects */
+    static pair *pairs[POOLS * NV_POOL_BYTES / sizeof(pair)];
+    size_t n = 0, young = 0;
+    while (heap->touched_count < POOLS)
+        pairs[n++] = new_pair(runtime, &pair_type, '\0');
+    const nv_pool *first = heap->touched[1], *second = heap->touched[2];
+    empty_pool(runtime, pairs, n, first, LEFT);
+    empty_pool(runtime, pairs, n, second, LEFT);
+    for (size_t i = 0; i < n; i++)
+        if (pairs[i] != NULL && (nv_pool_of(pairs[i]) == first || nv_pool_of(pairs[i]) == second)) {
+            neve_release(runtime, &pairs[i]->base);
+            pairs[i] = NULL;
+        }
+    assert_int_equal(nv_pool_cached_blocks(heap, first, NULL), LEFT);
+    assert_int_equal(nv_pool_cached_blocks(heap, second, NULL), LEFT);
+
+    assert_true(due(runtime, 0).is_partial);
+    assert_int_equal(first->used + second->used, 0);
+    for (size_t i = 0; i < n; i++)
+        if (pairs[i] != NULL && neve_collector_generation_of(c, pairs[i]) == 0) {
+            young++;
+            assert_int_not_equal(nv_pool_of(pairs[i])->touched, 0);
+        }
+    assert_true(young > 0);
+    for (size_t i = 0; i < n; i++)
+        if (pairs[i] != NULL)
+            neve_release(runtime, &pairs[i]->base);
+    assert_int_equal(live_objects(runtime), 0);
+    neve_runtime_destroy(runtime);
+}
+
 /* What pace.c makes of a population and of the thresholds below: how far it may grow
  * beyond what is reachable, and after so many promotions a cycle ought to have ended. */
 static size_t room_of(size_t reachable)
@@ -493,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_parts_come_before_slices),
         cmocka_unit_test(test_threshold_is_lowered),
         cmocka_unit_test(test_full_after_a_part),
+        cmocka_unit_test(test_a_part_ends_where_it_was_left),
         cmocka_unit_test(test_population_is_bounded),
         cmocka_unit_test(test_number_of_cycles),
         cmocka_unit_test(test_bytes_are_bounded),

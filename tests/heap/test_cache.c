@@ -257,6 +257,64 @@ static void a_fork_makes_strays(void **state)
     }
 }
 
+static const char *free_a_stray(void *arg)
+{
+    neve_heap_after_fork_child(heap);
+    neve_heap_free(heap, arg);
+    return "freed again, and nobody said a word";
+}
+
+static void a_stray_cannot_be_freed_again(void **state)
+{
+    (void)state;
+    for (neve_domain domain = 0; domain < NEVE_DOMAINS; domain++) {
+        fill(domain);
+        bool is_debug = neve_heap_fail_alloc_at(heap, 0) == NEVE_OK;
+        neve_heap_free(heap, blocks[APART]);
+        assert_int_not_equal(nv_cache_count(cache_of(domain)), 0);
+        child_result result;
+        if (is_debug || domain == NEVE_DOMAIN_RAW) { /* whose notes are there in every build */
+            child_run(free_a_stray, blocks[APART], true, &result);
+            assert_true(WIFSIGNALED(result.wait_status));
+            assert_int_equal(WTERMSIG(result.wait_status), SIGABRT);
+            assert_non_null(strstr(result.report, "twice"));
+        }
+        neve_heap_destroy(heap);
+    }
+}
+
+/* Whoever forks without the heap's lock, a library's thread that is about to start a program,
+ * may find a cache in the middle of a change. */
+static const char *see_a_cache_in_the_making(void *arg)
+{
+    nv_cache *cache = &heap->caches[NV_KIND_OF(NEVE_DOMAIN_LEAF, BYTES / NEVE_GRANULE)];
+    unsigned counted = nv_cache_count(cache);
+    CHECK(counted > 3, "only %u blocks are cached", counted);
+    if (arg == NULL)
+        cache->room += 2; /* fewer than are in the list */
+    else
+        memcpy(*(void **)cache->free, arg, sizeof(void *)); /* the third is no block */
+    neve_heap_after_fork_child(heap);
+    CHECK(heap->stray_count == (arg == NULL ? counted - 2 : 2), "%zu strays of %u",
+          heap->stray_count, counted);
+    return NULL;
+}
+
+static void caches_need_not_be_whole_at_a_fork(void **state)
+{
+    (void)state;
+    void *const nonsense[] = {(void *)(uintptr_t)0x10, (void *)(UINTPTR_MAX / 255 * 0x61),
+                              (void *)heap, (void *)1};
+    fill(NEVE_DOMAIN_LEAF);
+    neve_heap_trim(heap);
+    for (size_t i = 0; i < STRAYS; i++)
+        neve_heap_free(heap, blocks[i * APART]);
+    assert_child(see_a_cache_in_the_making, NULL);
+    for (size_t i = 0; i < sizeof nonsense / sizeof nonsense[0]; i++)
+        assert_child(see_a_cache_in_the_making, (void *)&nonsense[i]);
+    neve_heap_destroy(heap);
+}
+
 /* ---- damage ---- */
 
 static void assert_damage_is_found(void)
@@ -321,6 +379,8 @@ int main(void)
         cmocka_unit_test(bits_are_cleared_before_a_block_is_cached),
         cmocka_unit_test(pools_where_nobody_looks_for_young_objects_are_not_cached),
         cmocka_unit_test(a_fork_makes_strays),
+        cmocka_unit_test(a_stray_cannot_be_freed_again),
+        cmocka_unit_test(caches_need_not_be_whole_at_a_fork),
         cmocka_unit_test(damage_is_found),
     };
     return cmocka_run_group_tests_name("caches", tests, NULL, NULL);

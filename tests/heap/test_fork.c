@@ -10,6 +10,8 @@
  */
 #include "inheritance.h"
 
+#include "heap/heap_internal.h"
+
 static const char *allocate_much(void *arg)
 {
     (void)arg;
@@ -592,6 +594,41 @@ static void a_noted_buffer_cannot_be_freed_twice(void **state)
     disinherit();
 }
 
+/* What the child has taken itself is what the bounds of kept memory, and the pace of collections,
+ * go by: pools that it inherited are not among them, nor do they leave when they empty. */
+static const char *count_own_pools(void *arg)
+{
+    (void)arg;
+    growth g;
+    neve_heap_after_fork_child(inherited.heap);
+    CHECK(inherited.heap->used_pools == 0, "%zu pools", inherited.heap->used_pools);
+    const char *wrong = grow(&g, 20000);
+    if (wrong != NULL)
+        return wrong;
+    size_t own = inherited.heap->used_pools;
+    CHECK(own >= g.bytes / POOL_BYTES, "%zu pools for %zu kB", own, g.bytes / 1024);
+    for (size_t i = 0; i < COUNT; i++)
+        if (inherited.blocks[i] != NULL)
+            free_inherited(i);
+    CHECK(inherited.heap->used_pools == own, "%zu pools of %zu are left",
+          inherited.heap->used_pools, own);
+    for (size_t i = 0; i < g.count; i++)
+        neve_heap_free(inherited.heap, g.blocks[i]);
+    neve_heap_trim(inherited.heap);
+    CHECK(inherited.heap->used_pools == 0, "%zu pools are left", inherited.heap->used_pools);
+    CHECK_HEAP(inherited.heap);
+    free(g.blocks);
+    return NULL;
+}
+
+static void a_child_counts_its_own_pools(void **state)
+{
+    (void)state;
+    inherit(16, 256);
+    assert_child(count_own_pools, NULL);
+    disinherit();
+}
+
 static const char *use_large_blocks(void *arg)
 {
     shadow *s = arg;
@@ -672,6 +709,7 @@ int main(void)
         cmocka_unit_test(random_programs_go_on_in_children),
         cmocka_unit_test(forks_inside_forks),
         cmocka_unit_test(a_noted_buffer_cannot_be_freed_twice),
+        cmocka_unit_test(a_child_counts_its_own_pools),
         cmocka_unit_test(large_blocks_are_inherited),
         cmocka_unit_test(empty_heaps_fork_too),
     };

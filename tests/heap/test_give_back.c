@@ -6,6 +6,8 @@
  */
 #include "heap_support.h"
 
+#include "heap/heap_internal.h"
+
 #define TOTAL_BYTES ((size_t)64 << 20)
 #define MIB ((size_t)1 << 20)
 
@@ -326,6 +328,33 @@ static void the_swing_follows_what_is_in_use(void **state)
     free(blocks);
 }
 
+static void a_swing_that_is_over_is_forgotten(void **state)
+{
+    /* 20 MB came and went beside 12 MB that stay. After that little moves, less than would ask
+     * for memory to go back, and nobody collects. */
+    (void)state;
+    enum { SIZE = 256, LIVE = 12 * 4096, COUNT = 20 * 4096, FEW = 512, ROUNDS = 10 };
+    neve_heap *heap = heap_create_default();
+    void **live = calloc(LIVE, sizeof *live), **blocks = calloc(COUNT, sizeof *blocks);
+    assert_true(live != NULL && blocks != NULL);
+    for (size_t i = 0; i < LIVE; i++)
+        assert_non_null(live[i] = neve_heap_alloc(heap, NEVE_DOMAIN_RAW, SIZE));
+    for (size_t round = 0; round < ROUNDS; round++)
+        fill_and_drop(heap, blocks, COUNT, SIZE);
+    assert_true(heap_stats(heap).cached_bytes >= 8 * MIB);
+    for (size_t period = 0; period < 12; period++) {
+        heap->period_ns = 0; /* long ago */
+        for (size_t round = 0; round < 2 * ROUNDS; round++)
+            fill_and_drop(heap, blocks, FEW, SIZE);
+    }
+    print_message("# %zu kB stay\n", heap_stats(heap).cached_bytes / 1024);
+    assert_true(heap_stats(heap).cached_bytes <= 2 * MIB);
+    assert_heap_sound(heap);
+    neve_heap_destroy(heap);
+    free(live);
+    free(blocks);
+}
+
 /* Of two arenas the one with fewer free pools has none with memory: the other serves. */
 static void memory_that_lies_idle_is_used_before_fresh_memory(void **state)
 {
@@ -354,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_needed_again_at_once_stays),
         cmocka_unit_test(the_swing_follows_what_is_in_use),
+        cmocka_unit_test(a_swing_that_is_over_is_forgotten),
         cmocka_unit_test(small_objects),
         cmocka_unit_test(mixed_leaves),
         cmocka_unit_test(one_class_of_buffers),

@@ -10,7 +10,11 @@
  */
 #include "heap_support.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -295,6 +299,79 @@ static void the_environment_sets_it_at_creation(void **state)
         assert_child(run_from_environment, &n);
 }
 
+/* ---- a system that takes no advice ---- */
+
+/* From here on madvise fails: as on old kernels for some of its uses, for locked pages, and where
+ * a sandbox forbids it. */
+static bool refuse_advice(int with)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)with),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof filter[0], .filter = filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+enum { MUCH = 40 << 20, PIECE = 256 };
+
+/* A program reads errno after calls of its own, between which it may allocate and free. */
+static const char *do_without_advice(void *arg)
+{
+    enum { COUNT = MUCH / PIECE };
+    static unsigned char *blocks[COUNT];
+    neve_heap *heap = arg;
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            errno = 0;
+            blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_LEAF, PIECE);
+            CHECK(blocks[i] != NULL, "no memory");
+            CHECK(errno == 0, "an allocation that succeeds sets errno to %d", errno);
+            memset(blocks[i], round, PIECE);
+        }
+        CHECK_HEAP(heap);
+        for (size_t i = 0; i < COUNT; i++) {
+            CHECK(blocks[i][0] == round && blocks[i][PIECE - 1] == round, "block %zu is damaged",
+                  i);
+            errno = 0;
+            neve_heap_free(heap, blocks[i]);
+            CHECK(errno == 0, "free sets errno to %d", errno);
+        }
+        CHECK_HEAP(heap);
+        if (round == 1)
+            neve_heap_after_fork_child(heap);
+        neve_heap_trim(heap);
+        CHECK_HEAP(heap);
+    }
+    return NULL;
+}
+
+static const char *refused(void *arg)
+{
+    neve_heap *heap = heap_create_default();
+    /* What was there before is freed under the filter. */
+    void *block = neve_heap_alloc(heap, NEVE_DOMAIN_LEAF, PIECE);
+    if (!refuse_advice(*(const int *)arg))
+        return NULL; /* no filters here */
+    neve_heap_free(heap, block);
+    const char *wrong = do_without_advice(heap);
+    neve_heap_destroy(heap);
+    return wrong;
+}
+
+static void advice_may_be_refused(void **state)
+{
+    (void)state;
+    static const int why[] = {EINVAL, EPERM, ENOMEM, EFAULT};
+    if (is_emulated() || IS_SANITIZED)
+        SKIP_BECAUSE("emulators and sanitizers advise the system themselves");
+    for (size_t i = 0; i < sizeof why / sizeof why[0]; i++)
+        assert_child(refused, (void *)&why[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +382,7 @@ int main(void)
         cmocka_unit_test(every_allocation_fails_once),
         cmocka_unit_test(the_number_counts_from_now),
         cmocka_unit_test(the_environment_sets_it_at_creation),
+        cmocka_unit_test(advice_may_be_refused),
     };
     return cmocka_run_group_tests_name("heap limits", tests, NULL, NULL);
 }
