@@ -68,8 +68,9 @@ def test_a_worker(neve, runner, worker):
     assert re.fullmatch(rf"process {worker}, compared with the copy that process \d+ keeps", lines[0])
     assert max(map(len, lines)) <= 100
     assert re.search(r"^reference counts +[1-9]\d* ", result.out, re.M), result
+    # (The first 500 of a size are in the interpreter's own memory.)
     row = re.search(r"^list +(\d+) +(\d+) +\d+ +(\d+) +(\d+) ", result.out, re.M)
-    assert row and all(9900 <= int(count) <= 10100 for count in row.groups()[2:]), result
+    assert row and all(9700 <= int(count) <= 10100 for count in row.groups()[2:]), result
 
     machine = neve("cow", "--json", str(worker))
     assert machine.status == 0 and machine.err == "", machine
@@ -77,7 +78,7 @@ def test_a_worker(neve, runner, worker):
     assert report["pid"] == worker and report["basis"] == "reference" and report["has_heap"]
     assert "page_list" not in report
     kinds = {t["name"]: t for t in report["types"]}
-    assert 9900 <= kinds["list"]["count_only"] <= 10100
+    assert 9700 <= kinds["list"]["count_only"] <= 10100
     # The kernel's figure agrees with the pages that were looked at.
     assert report["pages"]["dirty"] == report["process"]["private_dirty"] // report["page_bytes"]
 
