@@ -200,23 +200,58 @@ size_t nv_promote(neve_collector *c, void **objects, size_t n, int generation)
     return moved;
 }
 
-/* The young objects of a pool become old. */
-static void promote_pool(neve_heap *heap, nv_pool *pool)
+/* The first granules of all blocks of a full pool, word by word; of the class of the last call. */
+typedef struct pool_pattern {
+    unsigned size_class; /* 0: none */
+    uint64_t bits[NV_POOL_BITS_WORDS];
+} pool_pattern;
+
+static void pattern_of(pool_pattern *pattern, const nv_pool *pool)
+{
+    if (pattern->size_class == pool->size_class)
+        return;
+    *pattern = (pool_pattern){.size_class = pool->size_class};
+    for (unsigned i = 0; i < pool->capacity; i++) {
+        unsigned granule = i * pool->size_class;
+        pattern->bits[granule / 64] |= nv_bit(granule);
+    }
+}
+
+/* The same of those that are live. */
+static void live_pattern(const neve_heap *heap, const nv_pool *pool,
+                         uint64_t bits[NV_POOL_BITS_WORDS])
 {
     uint64_t live[NV_POOL_BITS_WORDS];
     nv_pool_live_blocks(heap, pool, live);
-    unsigned granules = pool->size_class, base = nv_granule(nv_pool_base(pool));
+    memset(bits, 0, NV_POOL_BITS_WORDS * sizeof *bits);
+    for (unsigned w = 0; w < nv_pool_bits_words(pool); w++)
+        for (uint64_t left = live[w]; left != 0; left &= left - 1) {
+            unsigned granule = (w * 64 + (unsigned)__builtin_ctzll(left)) * pool->size_class;
+            bits[granule / 64] |= nv_bit(granule);
+        }
+}
+
+/* The young objects of a pool become old. No block is in a cache. */
+static void promote_pool(neve_heap *heap, nv_pool *pool, pool_pattern *full)
+{
+    uint64_t live[NV_POOL_BITS_WORDS];
+    const uint64_t *blocks = live;
+    if (pool->used == pool->capacity && nv_pool_is_own(heap, pool)) {
+        pattern_of(full, pool);
+        blocks = full->bits;
+    } else {
+        live_pattern(heap, pool, live);
+    }
+    unsigned first = nv_granule(nv_pool_base(pool)) / 64;
     nv_chunk *chunk = pool->chunk;
     size_t promoted = 0;
-    for (unsigned w = 0; w < nv_pool_bits_words(pool); w++)
-        for (uint64_t bits = live[w]; bits != 0; bits &= bits - 1) {
-            unsigned granule = base + (w * 64 + (unsigned)__builtin_ctzll(bits)) * granules;
-            uint64_t bit = nv_bit(granule);
-            if (((chunk->high[granule / 64] | nv_low_bits(chunk, granule / 64)) & bit) != 0)
-                continue;
-            chunk->high[granule / 64] |= bit;
-            promoted++;
-        }
+    for (unsigned w = 0; w < NV_POOL_BITS_WORDS; w++) {
+        uint64_t young = blocks[w] & ~(chunk->high[first + w] | nv_low_bits(chunk, first + w));
+        if (young == 0)
+            continue;
+        chunk->high[first + w] |= young;
+        promoted += (size_t)__builtin_popcountll(young);
+    }
     heap->old_objects += promoted;
     if (promoted > 0 && (pool->tag & NV_POOL_HAS_STATE) == 0) {
         pool->tag |= NV_POOL_HAS_STATE;
@@ -242,8 +277,10 @@ static void promote_middle(nv_chunk *chunk, void *arg)
 void nv_promote_unseen(neve_collector *c)
 {
     neve_heap *heap = c->heap;
+    pool_pattern full = {0};
+    nv_cache_flush_domain(heap, NEVE_DOMAIN_OBJECT);
     for (size_t i = 0; i < heap->touched_count; i++)
-        promote_pool(heap, heap->touched[i]);
+        promote_pool(heap, heap->touched[i], &full);
     for (size_t i = 0; i < heap->young_large_count; i++) {
         void *object = heap->young_large[i];
         /* Without memory for a table it stays young, and in the list. */

@@ -9,13 +9,6 @@
  */
 #include "heap_internal.h"
 
-/* Whether the pool is neither inherited nor of an earlier epoch: then its free memory is for
- * this process to use as it likes (invariant 8). */
-static bool is_own(const neve_heap *heap, const nv_pool *pool)
-{
-    return ((pool->tag ^ heap->tag) & ~NV_POOL_HAS_STATE) == 0;
-}
-
 /* How many of the blocks, from the first on, lie in the same place of an arena. */
 static size_t run_length(void *const *blocks, size_t n)
 {
@@ -57,7 +50,7 @@ void nv_free_many(neve_heap *heap, void *const *blocks, size_t n)
         if (nv_is_owned(heap, blocks[i])) {
             nv_pool *pool = nv_pool_of(blocks[i]);
             run = run_length(blocks + i, n - i);
-            if (run == pool->used && is_own(heap, pool)) {
+            if (run == pool->used && nv_pool_is_own(heap, pool)) {
                 free_pool(heap, pool, blocks[i]);
                 continue;
             }

@@ -621,6 +621,13 @@ void nv_large_each(const neve_heap *heap, void (*visit)(const nv_large *entry, v
 void nv_large_take_young(neve_heap *heap, bool (*keep)(void *block, void *arg), void *arg);
 void nv_large_destroy(neve_heap *heap);
 
+/* Whether the pool is neither inherited nor of an earlier epoch: then its free memory is for
+ * this process to use as it likes (invariant 8). */
+static inline bool nv_pool_is_own(const neve_heap *heap, const nv_pool *pool)
+{
+    return ((pool->tag ^ heap->tag) & ~NV_POOL_HAS_STATE) == 0;
+}
+
 /* ---- fork.c: what the child of a fork inherits ---- */
 
 static inline bool nv_pool_is_foreign_epoch(const neve_heap *heap, const nv_pool *pool)
