@@ -186,13 +186,13 @@ def measure(parameters):
 # --- the driver --------------------------------------------------------------------------------------------
 
 
-def make_row(name, reports):
-    """The medians of both configurations and their ratios, None where not measured."""
-    row = {"program": name}
+def make_row(name, reports, configuration):
+    """The medians of stock and of one configuration of Neve and their ratios, None where not measured."""
+    row = {"program": name, "configuration": configuration}
     for figure in ("cpu_s", "peak_kb"):
         values = {configuration: common.median_of(runs, figure) if runs else None
                   for configuration, runs in reports.items()}
-        stock, neve = values.get("stock"), values.get("neve")
+        stock, neve = values.get("stock"), values.get(configuration)
         row[figure] = {"stock": stock, "neve": neve,
                        "neve/stock": common.ratio(neve, stock) if stock and neve else None}
     full = [runs[-1]["collections"] for runs in reports.values() if runs]
@@ -208,7 +208,7 @@ def same_answers(name, reports):
     return len(digests) <= 1
 
 
-def show(rows):
+def show(rows, label):
     cells = []
     for row in rows:
         cpu, peak = row["cpu_s"], row["peak_kb"]
@@ -217,8 +217,8 @@ def show(rows):
                       *(common.number(peak[side] and peak[side] / 1024, 1) for side in ("stock", "neve")),
                       common.number(peak["neve/stock"], 3),
                       " ".join(map(str, row["collections"] or ["-"]))])
-    common.print_table(["program", "stock CPU s", "Neve CPU s", "Neve/stock", "stock peak MB", "Neve peak MB",
-                        "Neve/stock", "collections"], cells)
+    common.print_table(["program", "stock CPU s", f"{label} CPU s", "ratio", "stock peak MB", f"{label} peak MB",
+                        "ratio", "collections"], cells)
     ratios = [row["cpu_s"]["neve/stock"] for row in rows if row["cpu_s"]["neve/stock"]]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
@@ -231,7 +231,7 @@ def show(rows):
 
 
 def drive():
-    parser = common.make_parser(__doc__.split("\n", 1)[0].removeprefix("Benchmark: "))
+    parser = common.make_parser(__doc__.split("\n", 1)[0].removeprefix("Benchmark: "), ("stock", "neve", "variable"))
     parser.add_argument("--programs", type=common.name_list(tuple(RUN)), default=list(RUN), metavar="LIST",
                         help=f"programs, of {','.join(RUN)} (default all)")
     options = parser.parse_args()
@@ -246,10 +246,14 @@ def drive():
     results, status = common.run_in_turn(options, cases)
     if not all([same_answers(name, reports) for name, reports in results.items()]):
         status = 1
-    rows = [make_row(name, reports) for name, reports in results.items()]
+    rows = []
     print(common.machine_line())
-    print(f"CPU time and peak memory of whole programs, medians of {options.runs}\n")
-    show(rows)
+    print(f"CPU time and peak memory of whole programs, medians of {options.runs}")
+    for configuration in [name for name in options.configurations if name != "stock"]:
+        own = [make_row(name, reports, configuration) for name, reports in results.items()]
+        rows += own
+        print()
+        show(own, common.LABELS[configuration])
     common.write_json(options, "programs", rows, results)
     return status
 

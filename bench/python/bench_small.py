@@ -8,6 +8,9 @@ The real programs that count into the same mean have a benchmark of their own.
     /usr/bin/python3 bench/python/bench_small.py
     /usr/bin/python3 bench/python/bench_small.py --runs 2 --only-workloads records,dicts
 
+Neve is switched on by `python -m neve`, whose module `runpy` and what it imports take memory of their own, and once
+more by `NEVE=1` in the environment, as servers are.
+
 Each child repeats its workload in short pieces and reports the least and the median CPU time of a piece. Other load
 can only add to a piece's time, so the least of all pieces of all runs is the figure that is compared; the medians
 stand beside it to show how far they agree. The collector runs as it does by default.
@@ -51,14 +54,14 @@ def measure(parameters):
     }
 
 
-def make_row(workload, reports):
-    row = {"workload": workload}
-    for configuration in ("stock", "neve"):
-        runs = reports.get(configuration)
-        row[f"{configuration}_best"] = max(run["least_ops_per_s"] for run in runs) if runs else None
-        row[f"{configuration}_median"] = common.median_of(runs, "median_ops_per_s") if runs else None
-        row[f"{configuration}_start_mb"] = common.median_of(runs, "start_rss_mb") if runs else None
-        row[f"{configuration}_peak_mb"] = common.median_of(runs, "peak_rss_mb") if runs else None
+def make_row(workload, reports, configuration):
+    """Stock beside one configuration of Neve."""
+    row = {"workload": workload, "configuration": configuration}
+    for side, runs in (("stock", reports.get("stock")), ("neve", reports.get(configuration))):
+        row[f"{side}_best"] = max(run["least_ops_per_s"] for run in runs) if runs else None
+        row[f"{side}_median"] = common.median_of(runs, "median_ops_per_s") if runs else None
+        row[f"{side}_start_mb"] = common.median_of(runs, "start_rss_mb") if runs else None
+        row[f"{side}_peak_mb"] = common.median_of(runs, "peak_rss_mb") if runs else None
     for figure in ("best", "median", "peak_mb"):
         stock, neve = row[f"stock_{figure}"], row[f"neve_{figure}"]
         row[f"{figure}_ratio"] = neve / stock if stock and neve else None
@@ -100,7 +103,8 @@ def kops(value):
 
 
 def drive():
-    parser = common.make_parser("Throughput and peak memory of programs that allocate small objects.")
+    parser = common.make_parser("Throughput and peak memory of programs that allocate small objects.",
+                                ("stock", "neve", "variable"))
     parser.add_argument("--only-workloads", type=common.name_list(NAMES), default=list(NAMES), metavar="LIST",
                         help=f"workloads (default all), of: {', '.join(NAMES)}")
     parser.add_argument("--pieces", type=common.positive, default=15, metavar="N",
@@ -113,18 +117,22 @@ def drive():
         operations = max(1, int(workloads.WORKLOADS[workload][1] * PIECE))
         cases[workload] = {"workload": workload, "operations": operations, "pieces": options.pieces}
     results, status = common.run_in_turn(options, cases)
-    rows = [make_row(workload, reports) for workload, reports in results.items()]
-
+    rows = []
     print(f"bench_small: small objects, least CPU time of {options.runs} runs of {options.pieces} pieces")
-    print(common.machine_line() + "\n")
-    common.print_table(
-        ["workload", "stock kops/s", "Neve kops/s", "Neve/stock", "by medians", "stock MB", "Neve MB", "Neve/stock"],
-        [[row["workload"], kops(row["stock_best"]), kops(row["neve_best"]), common.number(row["best_ratio"], 3),
-          common.number(row["median_ratio"], 3), common.number(row["stock_peak_mb"], 1),
-          common.number(row["neve_peak_mb"], 1), common.number(row["peak_mb_ratio"], 3)] for row in rows])
+    print(common.machine_line())
+    for configuration in [name for name in options.configurations if name != "stock"]:
+        own = [make_row(workload, reports, configuration) for workload, reports in results.items()]
+        rows += own
+        label = common.LABELS[configuration]
+        print()
+        common.print_table(
+            ["workload", "stock kops/s", f"{label} kops/s", "ratio", "by medians", "stock MB", f"{label} MB", "ratio"],
+            [[row["workload"], kops(row["stock_best"]), kops(row["neve_best"]), common.number(row["best_ratio"], 3),
+              common.number(row["median_ratio"], 3), common.number(row["stock_peak_mb"], 1),
+              common.number(row["neve_peak_mb"], 1), common.number(row["peak_mb_ratio"], 3)] for row in own])
+        print_verdict(own)
     print("\nkops/s: thousand operations per second of CPU time; above 1 Neve is faster. MB: peak resident memory;\n"
           "above 1 Neve needs more.")
-    print_verdict(rows)
     common.write_json(options, "bench_small", rows, results)
     return status
 

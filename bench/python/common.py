@@ -12,7 +12,9 @@ is not a failure: benchmarks are not tests.
 """
 
 import argparse
+import atexit
 import datetime
+import functools
 import json
 import os
 import platform
@@ -20,14 +22,16 @@ import signal
 import statistics
 import subprocess
 import sys
+import sysconfig
+import tempfile
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LABELS = {"stock": "stock", "freeze": "stock + gc.freeze", "off": "stock, collector off", "neve": "Neve",
           "generational": "Neve generational", "incremental": "Neve incremental",
-          "snapshot": "Neve snapshot", "prefork": "Neve + prefork"}
+          "snapshot": "Neve snapshot", "prefork": "Neve + prefork", "variable": "NEVE=1"}
 # The configurations that run on Neve, and the mode that each asks for; None is Neve's own default.
 NEVE_MODES = {"neve": None, "generational": "generational", "incremental": "incremental",
-              "snapshot": "snapshot", "prefork": None}
+              "snapshot": "snapshot", "prefork": None, "variable": None}
 CHILD_TIMEOUT_S = 300
 
 
@@ -96,15 +100,32 @@ def environment_for(configuration):
         if os.path.isdir(built):
             paths = [built, environment.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        if configuration == "variable":
+            environment["NEVE"] = "1"
+            if os.path.isdir(built):
+                environment["PYTHONUSERBASE"] = user_base(built)
         return environment
     for key in [key for key in environment if key.startswith("NEVE_")]:
         del environment[key]
     return environment
 
 
+@functools.lru_cache(maxsize=None)
+def user_base(built):
+    """A folder for PYTHONUSERBASE where the interpreter finds the built package as if it were installed, with the
+    .pth file that follows the variable NEVE. It is removed when the driver ends."""
+    folder = tempfile.TemporaryDirectory(prefix="neve-userbase-")
+    atexit.register(folder.cleanup)
+    site = sysconfig.get_path("purelib", "posix_user", {"userbase": folder.name})
+    os.makedirs(site)
+    for name in os.listdir(built):
+        os.symlink(os.path.join(built, name), os.path.join(site, name))
+    return folder.name
+
+
 def neve_words(configuration):
-    """What stands between the interpreter and the program: nothing for stock."""
-    if configuration not in NEVE_MODES:
+    """What stands between the interpreter and the program: nothing for stock, and where the variable does it."""
+    if configuration not in NEVE_MODES or configuration == "variable":
         return []
     mode = NEVE_MODES[configuration]
     return ["-m", "neve"] + (["--mode", mode] if mode else [])

@@ -22,6 +22,10 @@ def is_subinterpreter():
         return not _thread._is_main_interpreter()  # since Python 3.13
     except AttributeError:
         pass
+    # The main interpreter alone imports this for its handlers, ahead of ``site``.  The module that
+    # knows for certain is not looked at then: it would take 0.4 MB.
+    if "_signal" in sys.modules and "signal" not in sys.modules:
+        return False
     try:
         import _xxsubinterpreters as interpreters
         return interpreters.get_current() != interpreters.get_main()

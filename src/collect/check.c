@@ -103,7 +103,7 @@ neve_status neve_collector_check(neve_collector *c, char *message, size_t messag
                      c->host->type_name(c->ctx, check.referrer));
     }
     nv_verify_finish(c);
-    nv_vec_trim(c->heap, &c->candidates);
+    nv_vec_trim(c, &c->candidates);
     return status;
 }
 

@@ -57,20 +57,22 @@ typedef struct nv_vec {
     size_t capacity;
 } nv_vec;
 
-/* What small vectors keep for the next collection: enough for collections of
- * the middle generation, or each of them would ask the system for its memory
- * anew, one page fault after another. */
+/* What vectors and tables keep for the next collection once collections have shown that they
+ * come to need it: enough for the middle generation, or each of these would ask the system
+ * for its memory anew, one page fault after another. */
 #define NV_VEC_KEEP_BYTES ((size_t)256 << 10)
 
 /* ---- vec.c ---- */
 
+/* As much as this collector's tables keep by now. */
+size_t nv_vec_keep_bytes(const neve_collector *c);
 bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity);
 /* The same where all of it is about to be filled. */
 bool nv_vec_reserve_all(neve_heap *heap, nv_vec *vec, size_t capacity);
 /* These bytes of a mapping of its own are about to be written: if they are many, the system
  * gives memory for them at once. */
 void nv_table_populate(void *table, size_t bytes);
-void nv_vec_trim(neve_heap *heap, nv_vec *vec); /* empties; frees if large */
+void nv_vec_trim(const neve_collector *c, nv_vec *vec); /* empties; frees if large */
 void nv_vec_destroy(neve_heap *heap, nv_vec *vec);
 
 static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
@@ -319,6 +321,7 @@ struct neve_collector {
     bool verify_is_closed; /* if all are dead: see nv_verdict */
     size_t verify_alive;   /* candidates rescued so far */
     size_t verify_open;    /* to be rescued until it is certain that all are alive */
+    uint32_t given_back;   /* times that large tables of a verification were given back */
     bool map_is_live;      /* the map tells exactly the condemned: for is_condemned */
 
     void *mark_stack[NV_MARK_STACK];

@@ -312,7 +312,7 @@ static void collect_possible(neve_collector *c)
     if (c->counts[0] < young)
         c->counts[0] = young;
     nv_verify_finish(c);
-    nv_vec_trim(c->heap, &c->candidates);
+    nv_vec_trim(c, &c->candidates);
     if (status != NEVE_OK)
         c->failed++;
     nv_possible_verified(c, current->collected);
@@ -380,8 +380,8 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         /* Such collections are rare, and in a forked child every page counts. */
         nv_tables_drop(c);
     } else {
-        nv_vec_trim(c->heap, &c->young);
-        nv_vec_trim(c->heap, &c->candidates);
+        nv_vec_trim(c, &c->young);
+        nv_vec_trim(c, &c->candidates);
     }
     uint64_t now_ns = nv_os_now_ns();
     current->duration_ns = now_ns - current->start_ns;

@@ -204,11 +204,11 @@ static bool end_groups_next(neve_collector *c)
     nv_heap_unmap(c->heap, cycle->ring, bytes);
     cycle->parent = cycle->ring = NULL;
     cycle->link_bytes = 0;
-    nv_vec_trim(c->heap, &cycle->suspects);
+    nv_vec_trim(c, &cycle->suspects);
     nv_group_drop(c);
-    nv_vec_trim(c->heap, &c->candidates);
-    nv_vec_trim(c->heap, &c->deferred);
-    nv_vec_trim(c->heap, &c->untrackable);
+    nv_vec_trim(c, &c->candidates);
+    nv_vec_trim(c, &c->deferred);
+    nv_vec_trim(c, &c->untrackable);
     c->heap->marking = false;
     c->mark_object = NULL;
     cycle->slab = c->heap->slabs;

@@ -186,5 +186,5 @@ void nv_finalize(neve_collector *c, void *const *objects, size_t n, size_t to_so
         c->finals.items[i] = object_of(c->finals.items[i]);
     if (c->finals.count > 0)
         c->host->finalize(c->ctx, c->finals.items, c->finals.count, ran_code);
-    nv_vec_trim(c->heap, &c->finals);
+    nv_vec_trim(c, &c->finals);
 }

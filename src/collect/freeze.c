@@ -42,7 +42,7 @@ neve_status neve_collector_freeze(neve_collector *c)
         nv_chunk_each(c->heap, freeze_chunk, NULL);
         c->counts[0] = c->counts[1] = c->counts[2] = 0;
     }
-    nv_vec_trim(c->heap, &c->young);
+    nv_vec_trim(c, &c->young);
     return status;
 }
 

@@ -419,7 +419,7 @@ void nv_group_drop(neve_collector *c)
 {
     nv_group *group = &c->cycle.group;
     group->stage = NV_GROUP_NONE;
-    nv_vec_trim(c->heap, &group->chunks);
-    nv_vec_trim(c->heap, &group->members);
-    nv_vec_trim(c->heap, &group->special);
+    nv_vec_trim(c, &group->chunks);
+    nv_vec_trim(c, &group->members);
+    nv_vec_trim(c, &group->special);
 }

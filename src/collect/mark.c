@@ -526,6 +526,6 @@ void nv_mark_finish(neve_collector *c)
     c->heap->marking = false;
     c->mark_object = NULL;
     nv_marks_drop(c->heap);
-    nv_vec_trim(c->heap, &c->stack);
-    nv_vec_trim(c->heap, &c->deferred);
+    nv_vec_trim(c, &c->stack);
+    nv_vec_trim(c, &c->deferred);
 }

@@ -265,7 +265,7 @@ bool nv_reclaim_step(neve_collector *c, nv_queue *queue, size_t budget)
             return false;
         release_kept_batch(c, queue);
     }
-    nv_vec_trim(c->heap, &queue->items);
+    nv_vec_trim(c, &queue->items);
     *queue = (nv_queue){.items = queue->items};
     return true;
 }

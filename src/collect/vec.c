@@ -7,6 +7,16 @@
 
 #include "platform/os.h"
 
+/* Programs that only ever make a few large young collections, as at their start for the
+ * modules that they import, do not carry the tables of these with them. */
+#define KEEP_BYTES_AT_FIRST ((size_t)32 << 10)
+#define GIVEN_BACK_AT_FIRST 8u
+
+size_t nv_vec_keep_bytes(const neve_collector *c)
+{
+    return c->given_back < GIVEN_BACK_AT_FIRST ? KEEP_BYTES_AT_FIRST : NV_VEC_KEEP_BYTES;
+}
+
 bool nv_vec_reserve(neve_heap *heap, nv_vec *vec, size_t capacity)
 {
     if (capacity <= vec->capacity)
@@ -42,9 +52,9 @@ void nv_vec_destroy(neve_heap *heap, nv_vec *vec)
     *vec = (nv_vec){0};
 }
 
-void nv_vec_trim(neve_heap *heap, nv_vec *vec)
+void nv_vec_trim(const neve_collector *c, nv_vec *vec)
 {
     vec->count = 0;
-    if (vec->capacity * sizeof(void *) > NV_VEC_KEEP_BYTES)
-        nv_vec_destroy(heap, vec);
+    if (vec->capacity * sizeof(void *) > nv_vec_keep_bytes(c))
+        nv_vec_destroy(c->heap, vec);
 }

@@ -250,17 +250,19 @@ void nv_verify_finish(neve_collector *c)
     c->map.objects = NULL;
     c->map_is_live = false;
     nv_index_drop(heap);
-    if (c->map.slot_bytes > NV_VEC_KEEP_BYTES) {
+    size_t keep_bytes = nv_vec_keep_bytes(c);
+    if (c->map.slot_bytes > keep_bytes) {
         nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
         c->map.slots = NULL;
         c->map.slot_bytes = 0;
+        c->given_back += c->given_back < UINT32_MAX;
     }
-    if (c->refs_bytes > NV_VEC_KEEP_BYTES) {
+    if (c->refs_bytes > keep_bytes) {
         nv_heap_unmap(heap, c->refs, c->refs_bytes);
         c->refs = NULL;
         c->refs_bytes = 0;
     }
-    nv_vec_trim(heap, &c->stack);
+    nv_vec_trim(c, &c->stack);
 }
 
 /* ---- trial deletion ---- */

@@ -233,6 +233,19 @@ def test_subinterpreters(start, runner):
     assert results[1].out.count("sub-interpreter True\n") == 2 and results[1].err == ""
 
 
+def test_subinterpreters_that_have_handlers(broken, runner):
+    """Another .pth file that imports signal makes them look like the main interpreter."""
+    package, run = broken
+    (package.parent / "a.pth").write_text("import signal\n")
+    result = run(runner.script(SUBINTERPRETERS.format(
+        check="assert sys.modules['neve'].is_installed()")))
+    assert (result.status, result.err) == (0, "") and result.out.count("terpreter True\n") == 2, result
+
+
+def test_no_module_is_loaded_to_know_the_main_interpreter(start):
+    is_silent(start("-c", "import sys; print([m for m in sys.modules if 'interpreters' in m])"), "[]\n")
+
+
 def test_tracemalloc(start):
     show = (IS_ON + "; import tracemalloc; print(tracemalloc.is_tracing(), "
             "tracemalloc.get_traceback_limit()); a = ['x' * n for n in range(9)]; "
