@@ -268,6 +268,7 @@ typedef struct nv_possible_roots {
     size_t count;
     nv_explored *explored; /* NULL: not made yet */
     size_t looked_at;      /* of the last batch */
+    bool is_proved;        /* ... all nominated are dead and closed: see nv_verdict */
     unsigned vain;         /* batches in a row in which next to nothing was dead */
     unsigned skip;         /* so many batches are given back unseen */
     uint64_t explored_count, collected;
@@ -315,6 +316,8 @@ struct neve_collector {
     nv_queue later;     /* condemned by a cycle: cleared in slices */
     uint32_t *refs;     /* gc_refs of the candidates */
     size_t refs_bytes;
+    uint16_t *only; /* behind gc_refs, where few are verified: the only candidate that each
+                     * refers to, by number, or 0; NULL where they are many */
     nv_candidate_map map;
     uint32_t verify_own;   /* number of the candidate that is being traversed, plus one */
     uint32_t verify_flags; /* and its flags so far */
@@ -480,8 +483,10 @@ void nv_reclaim_drain(neve_collector *c);
  * only, or at the end of one; a cycle may be under way. */
 void nv_tables_drop(neve_collector *c);
 #define NV_SLICE 3 /* in place of a generation: candidates of a cycle */
-/* Verifies c->candidates and reclaims the dead: for collections and for slices. */
-neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation);
+/* Verifies c->candidates, unless all are proved to be dead and closed (nv_verdict), and reclaims
+ * the dead: for collections and for slices. */
+neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation,
+                                  bool is_proved);
 
 /* ---- filter.c: what a cycle does between marking and verifying ---- */
 
@@ -555,6 +560,9 @@ uint64_t nv_pace_stop(neve_collector *c);
 uint32_t nv_pace_next_after(neve_collector *c, bool was_slice);
 /* `n` objects went to the next generation, or, where c->is_partial, to the old one. */
 void nv_pace_promoted(neve_collector *c, int generation, size_t n);
+/* Whether what a collection of the middle generation would verify now is young, and about to
+ * get old. */
+bool nv_pace_passes_over_middle(const neve_collector *c);
 /* Of the middle generation so many objects were left and were found dead. */
 void nv_pace_middle(neve_collector *c, size_t left, size_t dead);
 /* The cycle found `dead` objects. */
@@ -569,8 +577,8 @@ size_t nv_pace_held(neve_collector *c);
 
 /* ---- young.c ---- */
 
-/* Whether this automatic collection of the young generation does without verification. */
-bool nv_young_passes(neve_collector *c);
+/* Whether this automatic collection does without verification. */
+bool nv_young_passes(neve_collector *c, int generation);
 /* It did. */
 void nv_young_passed(neve_collector *c);
 /* A collection that did verify found so many dead. */

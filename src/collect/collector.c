@@ -135,13 +135,19 @@ static void untrack_survivors(neve_collector *c, void **survivors, size_t n)
     c->host->untrack(c->ctx, survivors, n, true);
 }
 
-/* A young generation that is not verified: all of it survives. */
-static void pass_on_young(neve_collector *c)
+/* Young objects that are not verified: all of them survive. Those that pass over the middle
+ * generation leave the collector's care here, or never, if they can be in no cycle. */
+static void pass_on_young(neve_collector *c, int generation)
 {
     size_t n = c->candidates.count;
-    c->survivors = nv_promote(c, c->candidates.items, n, 1);
-    nv_pace_promoted(c, 0, n);
-    nv_touched_take(c, 0);
+    if (generation == 0) {
+        c->survivors = nv_promote(c, c->candidates.items, n, 1);
+        nv_pace_promoted(c, 0, n);
+    } else {
+        nv_pace_middle(c, n, 0);
+        promote_survivors(c, c->candidates.items, n, generation);
+    }
+    nv_touched_take(c, generation);
     nv_young_passed(c);
 }
 
@@ -175,7 +181,8 @@ static void report_uncollectable(neve_collector *c, void **objects, size_t n)
     c->host->release(c->ctx, objects, n);
 }
 
-neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation)
+neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int generation,
+                                  bool is_proved)
 {
     neve_collection *current = &c->current;
     uint64_t start = nv_os_now_ns();
@@ -185,8 +192,11 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
     if (!nv_vec_reserve(c->heap, &queue->items, c->candidates.count + 1))
         return NEVE_ENOMEM;
 
-    nv_verdict verdict;
-    neve_status status = nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
+    nv_verdict verdict = {.dead = c->candidates.count, .is_closed = true};
+    neve_status status = NEVE_OK;
+    if (!is_proved || NEVE_DEBUG >= 2)
+        status = nv_verify(c, c->candidates.items, c->candidates.count, 0, true, &verdict);
+    NV_ASSERT(!is_proved || status != NEVE_OK || verdict.is_closed);
     uint64_t verified = nv_os_now_ns();
     current->verify_ns += verified - start;
     if (status != NEVE_OK)
@@ -249,10 +259,10 @@ static neve_status collect(neve_collector *c, int generation, bool passes_on)
     if (status != NEVE_OK)
         return status;
     if (passes_on) {
-        pass_on_young(c);
+        pass_on_young(c, generation);
         return NEVE_OK;
     }
-    return nv_collect_candidates(c, &c->now, generation);
+    return nv_collect_candidates(c, &c->now, generation, false);
 }
 
 static void add_to_stats(neve_generation_stats *stats, const neve_collection *collection)
@@ -308,7 +318,7 @@ static void collect_possible(neve_collector *c)
     neve_status status = nv_possible_nominate(c);
     current->nominate_ns = nv_os_now_ns() - current->start_ns;
     if (status == NEVE_OK && c->candidates.count > 0)
-        status = nv_collect_candidates(c, &c->now, NV_SLICE);
+        status = nv_collect_candidates(c, &c->now, NV_SLICE, c->possible.is_proved);
     if (c->counts[0] < young)
         c->counts[0] = young;
     nv_verify_finish(c);
@@ -371,7 +381,7 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
         c->host->begin(c->ctx, generation, false);
     c->survivors = 0;
     uint64_t used_ns = in_slices ? nv_os_thread_ns() : 0;
-    bool passes_on = !in_slices && !is_explicit && generation == 0 && nv_young_passes(c);
+    bool passes_on = !is_explicit && nv_young_passes(c, generation);
     neve_status status = collect(c, generation, passes_on);
     if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);

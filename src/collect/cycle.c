@@ -154,7 +154,7 @@ static bool verify_next(neve_collector *c, neve_status *status)
     }
     if (c->candidates.count == 0)
         return false; /* a large group is under way, or is condemned as a whole */
-    if (nv_collect_candidates(c, &c->later, NV_SLICE) != NEVE_OK)
+    if (nv_collect_candidates(c, &c->later, NV_SLICE, false) != NEVE_OK)
         c->failed++; /* these stay old, and the next cycle finds them */
     else
         cycle->alive += c->survivors;

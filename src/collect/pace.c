@@ -271,6 +271,11 @@ int nv_pace_generation(neve_collector *c, int generation)
     return generation >= 1 || is_full || has_grown || cycle->bypass > 0 || cycle_is_due(c) ? 1 : 0;
 }
 
+bool nv_pace_passes_over_middle(const neve_collector *c)
+{
+    return c->cycle.bypass > 0 && !c->cycle.is_wanted;
+}
+
 void nv_pace_middle(neve_collector *c, size_t left, size_t dead)
 {
     nv_cycle *cycle = &c->cycle;

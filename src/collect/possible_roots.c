@@ -11,6 +11,10 @@
  * as ever (invariant 2); what this nominator misses waits for the collection of its
  * generation, as if nothing had been said.
  *
+ * Where the trial deletion leaves no member of any neighbourhood a reference, and nothing was
+ * cut off, it was a verification itself: all counts and all references were read, after the
+ * last code of the mutator. So plain objects that refer to nobody else are not verified again.
+ *
  *   - The collector holds a reference on what it was told of, so that no entry names a freed
  *     object. These references are given back before anything is looked at; what is listed
  *     as old afterwards is alive (invariant 5: freeing clears the bits).
@@ -38,6 +42,7 @@ struct nv_explored {
     uint32_t refs[CANDIDATES]; /* counts less the references seen */
     size_t used;               /* slots */
     size_t begin;              /* of this root's neighbourhood, in c->candidates */
+    bool is_closed;            /* its members are plain, and refer to candidates alone */
 };
 
 bool nv_possible_is_due(const neve_collector *c)
@@ -94,10 +99,12 @@ static uint32_t *slot_for(const neve_collector *c, const void *object)
     return &slots[i];
 }
 
+/* (Where the counts that are read next tell of the untracked, they need not be asked for.) */
 static bool is_old(const neve_collector *c, void *object)
 {
     nv_state state = nv_state_get(c->heap, object);
-    return (state == NV_STATE_MIDDLE || state == NV_STATE_OLD) && nv_is_tracked(c, object);
+    return (state == NV_STATE_MIDDLE || state == NV_STATE_OLD) &&
+           (c->host->held_if_untracked || nv_is_tracked(c, object));
 }
 
 /* `seen` references to the object, which has no entry yet, have been seen. */
@@ -123,6 +130,8 @@ static int visit(void *object, void *arg)
             --*refs;
     } else if (c->candidates.count - e->begin < PER_ROOT && is_old(c, object)) {
         add(c, slot, object, 1);
+    } else {
+        e->is_closed = false;
     }
     return 0;
 }
@@ -136,26 +145,37 @@ static void explore(neve_collector *c, void *root)
     if (*slot != 0)
         return; /* in that of another */
     e->begin = c->candidates.count;
+    e->is_closed = true;
     add(c, slot, root, 0);
     for (size_t i = e->begin; i < c->candidates.count; i++) {
         neve_edges edges = {.stride = 0};
         if (c->host->edges != NULL)
             c->host->edges(c->ctx, &c->candidates.items[i], 1, &edges);
+        e->is_closed = e->is_closed && edges.stride != 0 && edges.is_plain;
         if (edges.stride == 0) {
             /* The first piece of a large object will do: it will not fit. */
             size_t cursor = 0;
             c->host->traverse(c->ctx, c->candidates.items[i], visit, c, &cursor);
             continue;
         }
-        size_t count = edges.count < PER_ROOT * PER_ROOT ? edges.count : PER_ROOT * PER_ROOT;
+        size_t count = edges.count;
+        if (count > PER_ROOT * PER_ROOT) {
+            count = PER_ROOT * PER_ROOT;
+            e->is_closed = false;
+        }
         for (size_t k = 0; k < count; k++)
             if (edges.items[k * edges.stride] != NULL)
                 visit(edges.items[k * edges.stride], c);
         if (edges.also != NULL)
             visit(edges.also, c);
     }
-    if (e->refs[e->begin] != 0)
+    if (e->refs[e->begin] != 0) {
         c->candidates.count = e->begin;
+        return;
+    }
+    for (size_t i = e->begin; i < c->candidates.count && e->is_closed; i++)
+        e->is_closed = e->refs[i] == 0;
+    c->possible.is_proved = c->possible.is_proved && e->is_closed;
 }
 
 /* Gives all references back. Those that are left to be explored come first: returns how
@@ -194,6 +214,7 @@ neve_status nv_possible_nominate(neve_collector *c)
         return NEVE_ENOMEM;
     (*explored)->used = 0;
     c->possible.explored_count += n;
+    c->possible.is_proved = c->host->discard != NULL;
     for (size_t i = 0; i < n; i++) {
         if (c->candidates.count + PER_ROOT > CANDIDATES ||
             (*explored)->used + PER_ROOT > SLOTS_USED)

@@ -45,6 +45,9 @@
 #define REFS_ONE 16u
 #define REFS_MAX (((uint32_t)1 << 27) - 1) /* of counts; higher ones are not to be trusted */
 
+/* In c->only: the candidate refers to several, or it is not known to how many. */
+#define SEVERAL 0u
+
 static inline bool is_dead(uint32_t refs)
 {
     return refs < REFS_HELD;
@@ -296,15 +299,25 @@ static inline uint32_t subtract(uint32_t *refs, uint32_t own, uint32_t number)
     return number < own ? REFS_EDGES : REFS_EDGES | REFS_AHEAD;
 }
 
-/* Marks a candidate as reached, and queues it if it can reach others. */
+/* Marks a candidate as reached, with those that it leads to one by one, and queues the first
+ * of these that refers to several. */
 static inline void reach(neve_collector *c, uint32_t number, void *object)
 {
-    uint32_t refs = c->refs[number - 1];
-    c->refs[number - 1] = REFS_REACHED;
-    c->verify_alive++;
-    c->verify_open -= (refs & REFS_AHEAD) != 0;
-    if ((refs & REFS_EDGES) != 0)
-        c->stack.items[c->stack.count++] = object; /* reserved: each is pushed once */
+    for (;;) {
+        uint32_t refs = c->refs[number - 1];
+        c->refs[number - 1] = REFS_REACHED;
+        c->verify_alive++;
+        c->verify_open -= (refs & REFS_AHEAD) != 0;
+        if ((refs & REFS_EDGES) == 0)
+            return;
+        number = c->only == NULL ? SEVERAL : c->only[number - 1];
+        if (number == SEVERAL)
+            break;
+        if (c->refs[number - 1] == REFS_REACHED)
+            return;
+        object = c->map.objects[number - 1];
+    }
+    c->stack.items[c->stack.count++] = object; /* reserved: each is pushed once */
 }
 
 static inline void rescue(neve_collector *c, uint32_t number, void *object)
@@ -461,6 +474,7 @@ subtract_all(neve_collector *c, void *const *all, size_t n, uint32_t held, bool 
 {
     const nv_candidate_map map = c->map;
     uint32_t *refs = c->refs;
+    uint16_t *only = c->only;
     size_t ahead = 0;
     bool leads_out = false, is_plain = c->host->discard != NULL;
     near_slots near = NOWHERE;
@@ -472,7 +486,7 @@ subtract_all(neve_collector *c, void *const *all, size_t n, uint32_t held, bool 
         m = add_counts(c, all + first, m, (uint32_t)first + 1, held, objects, places);
         edges_of(c, objects, m, edges);
         for (size_t i = 0; i < m; i++) {
-            uint32_t own = (uint32_t)first + places[i] + 1, flags = 0;
+            uint32_t own = (uint32_t)first + places[i] + 1, flags = 0, leads_to = SEVERAL;
             if (edges[i].stride == 0) {
                 is_plain = false;
                 c->verify_own = own;
@@ -486,22 +500,28 @@ subtract_all(neve_collector *c, void *const *all, size_t n, uint32_t held, bool 
                     if (*item == NULL)
                         continue;
                     uint32_t number = by_hash ? hash_find(&map, *item) : near_find(c, &near, *item);
-                    if (number != 0)
+                    if (number != 0) {
+                        leads_to = flags == 0 ? number : SEVERAL;
                         flags |= subtract(refs, own, number);
-                    else
+                    } else {
                         leads_out = true;
+                    }
                 }
                 void *also = edges[i].also;
                 if (also != NULL) {
                     uint32_t number = by_hash ? hash_find(&map, also) : near_find(c, &near, also);
-                    if (number != 0)
+                    if (number != 0) {
+                        leads_to = flags == 0 ? number : SEVERAL;
                         flags |= subtract(refs, own, number);
-                    else
+                    } else {
                         leads_out = true;
+                    }
                 }
             }
             if (flags != 0) {
                 refs[own - 1] |= flags;
+                if (by_hash)
+                    only[own - 1] = (uint16_t)leads_to;
                 ahead += (flags & REFS_AHEAD) != 0;
             }
         }
@@ -600,16 +620,17 @@ static bool reserve(neve_collector *c, size_t n)
 {
     if (n >= UINT32_MAX)
         return false; /* numbers of candidates are 32 bits wide */
-    if (c->refs_bytes < n * sizeof(uint32_t)) {
+    size_t wanted = n * (sizeof *c->refs + (n <= NV_HASH_CANDIDATES ? sizeof *c->only : 0));
+    if (c->refs_bytes < wanted) {
         nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
         size_t bytes = 4096;
-        while (bytes < n * sizeof(uint32_t))
+        while (bytes < wanted)
             bytes *= 2;
         c->refs = nv_heap_map(c->heap, bytes);
         c->refs_bytes = c->refs == NULL ? 0 : bytes;
         if (c->refs == NULL)
             return false;
-        nv_table_populate(c->refs, n * sizeof(uint32_t));
+        nv_table_populate(c->refs, wanted);
     }
     c->stack.count = 0;
     return nv_vec_reserve(c->heap, &c->stack, n);
@@ -664,6 +685,7 @@ neve_status nv_verify(neve_collector *c, void **objects, size_t n, uint32_t held
     if (status != NEVE_OK)
         return status;
     bool by_hash = c->map.mask != 0;
+    c->only = by_hash ? (uint16_t *)(c->refs + n) : NULL;
 
     memset(c->refs, 0, n * sizeof *c->refs);
     size_t ahead = by_hash ? subtract_all(c, objects, n, held, true)

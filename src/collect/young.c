@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The generational mode: which automatic young collections verify what they gather,
- * and which pass it on to the middle generation as it is.
+ * Which automatic young collections verify what they gather, and which pass it on as it is:
+ * to the middle generation, or in the incremental mode, while survivors pass over that one
+ * (pace.c), to the old.
  *
  * A young collection finds cycles soon after they became garbage. A program that makes
  * none pays for it all the same, object by object, and pays again for the survivors when
@@ -11,7 +12,7 @@
  *
  * What it costs to be wrong: the one of four finds out a program that goes on making cycles,
  * and the garbage of up to three young sets before it waits for the next collection of the
- * middle generation. Where the bytes held have grown by more than a part since everything
+ * middle generation, or for the cycle that comes next, which counts it as promoted. Where the bytes held have grown by more than a part since everything
  * young was last verified, no set is passed on.
  */
 #include "collect_internal.h"
@@ -24,10 +25,14 @@
 #define GROWTH(bytes) ((bytes) / 16 > GROWTH_LEAST ? (bytes) / 16 : GROWTH_LEAST)
 #define GROWTH_LEAST ((size_t)2 << 20)
 
-bool nv_young_passes(neve_collector *c)
+bool nv_young_passes(neve_collector *c, int generation)
 {
     nv_young *young = &c->passing;
     if (c->is_stressed || young->vain < VAIN_LEAST)
+        return false;
+    /* The middle generation verifies it, or should have found nothing. */
+    bool has_cycles = neve_mode_has_cycles(c->mode);
+    if (generation != (has_cycles ? 1 : 0) || (has_cycles && !nv_pace_passes_over_middle(c)))
         return false;
     size_t held = nv_pace_held(c);
     if (held > young->held && held - young->held > GROWTH(young->held))
@@ -47,7 +52,7 @@ void nv_young_verified(neve_collector *c, int generation, bool is_explicit, size
      * collects, and perhaps has just ended one phase of the program. */
     if (is_explicit || dead > 0)
         young->vain = 0;
-    else if (generation == 0 && young->vain < VAIN_LEAST)
+    else if ((generation == 0 || neve_mode_has_cycles(c->mode)) && young->vain < VAIN_LEAST)
         young->vain++;
     if (generation > 0)
         young->has_passed = false;

@@ -83,6 +83,54 @@ static void test_old_rings_go_soon(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+static const neve_type slots_type = {
+    .name = "pair of slots",
+    .size = sizeof(pair),
+    .flags = NEVE_TYPE_CONTAINER | NEVE_TYPE_SLOTS,
+    .slot_offset = offsetof(pair, a),
+    .slot_count = 2,
+};
+
+/* What the search itself proves is not verified again; one reference from outside, or to
+ * somebody else, and it is. */
+static void test_what_needs_no_verification(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_runtime(NULL);
+    if (is_stressed(runtime)) {
+        neve_runtime_destroy(runtime);
+        skip();
+    }
+    neve_collector *c = neve_runtime_collector(runtime);
+    enum { CLOSED, HELD_INSIDE, LEADING_OUT, FINALIZED, CASES };
+    for (int which = 0; which < CASES; which++) {
+        static pair *rings[BATCH];
+        neve_object *other = NULL;
+        neve_collector_disable(c);
+        for (int i = 0; i < BATCH; i++)
+            rings[i] = old_ring(
+                runtime, which == FINALIZED && i == 0 ? &finalized_pair_type : &slots_type, 3);
+        assert_int_equal(collect(runtime, 2).collected, 0);
+        neve_collector_enable(c);
+        if (which == HELD_INSIDE)
+            other = neve_retain(rings[BATCH / 2]->a);
+        if (which == LEADING_OUT) {
+            other = &new_leaf(runtime, '\0')->base;
+            rings[BATCH / 2]->b = neve_retain(other);
+        }
+        for (int i = 0; i < BATCH; i++)
+            neve_release_cyclic(runtime, &rings[i]->base);
+        poll(runtime);
+        assert_int_equal(c->possible.is_proved, which == CLOSED);
+        size_t left = which == HELD_INSIDE ? 3 : which == LEADING_OUT ? 1 : 0;
+        assert_int_equal(live_objects(runtime), left);
+        neve_release(runtime, other);
+        assert_int_equal(collect(runtime, 2).collected, which == HELD_INSIDE ? 3 : 0);
+        assert_int_equal(live_objects(runtime), 0);
+    }
+    neve_runtime_destroy(runtime);
+}
+
 /* A collection that begins first has the references back. */
 static void test_collections_come_first(void **unused)
 {
@@ -427,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_old_rings_go_soon),
+        cmocka_unit_test(test_what_needs_no_verification),
         cmocka_unit_test(test_collections_come_first),
         cmocka_unit_test(test_destroyed_with_some_left),
         cmocka_unit_test(test_plain_releases),

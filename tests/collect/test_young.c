@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which young collections of the generational mode do without verification: garbage
- * that they pass on is found by the next collection of the middle generation.
+ * Which young collections do without verification: garbage that they pass on is found by the
+ * next collection of the middle generation, or by the next cycle.
  */
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "collect/collect_internal.h"
 #include "object/support.h"
 
 /* As src/collect/young.c has them. */
@@ -177,6 +178,42 @@ static void test_incremental_mode_verifies(void **unused)
     neve_runtime_destroy(runtime);
 }
 
+/* While it is passed over, sets are passed on to the old objects; a cycle finds garbage there. */
+static void test_incremental_mode_passes_to_the_old(void **unused)
+{
+    (void)unused;
+    neve_runtime *runtime = new_runtime(NULL);
+    neve_collector *c = neve_runtime_collector(runtime);
+    assert_int_equal(neve_collector_set_mode(c, NEVE_MODE_INCREMENTAL), NEVE_OK);
+    enum { SETS = 5 * PASS_PERIOD };
+    c->cycle.bypass = VAIN_LEAST + SETS + 3;
+    learn(runtime);
+    for (int i = 1; i <= SETS; i++)
+        assert_int_equal(collect_young(runtime).candidates, i % PASS_PERIOD == 0);
+    assert_int_equal(c->cycle.bypass, 3);
+
+    pair *kept = new_pair(runtime, &pair_type, 'k');
+    make_garbage_ring(runtime, &pair_type, '\0', '\0');
+    assert_int_equal(due(runtime, 0).candidates, 0);
+    assert_int_equal(neve_collector_generation_of(c, kept), 2);
+    assert_int_equal(live_objects(runtime), 3);
+    /* A step in idle time looks at everything, and begins a cycle. */
+    make_garbage_ring(runtime, &pair_type, '\0', '\0');
+    neve_collection step;
+    assert_true(neve_step(c, 0, &step));
+    assert_int_equal(step.collected, 2);
+    while (neve_step(c, 1000, NULL))
+        continue;
+    assert_int_equal(live_objects(runtime), 1);
+    neve_release(runtime, &kept->base);
+
+    /* Somebody was found dead: every set is verified again. */
+    c->cycle.bypass = VAIN_LEAST + 1;
+    learn(runtime);
+    assert_int_equal(collect_young(runtime).candidates, 0);
+    neve_runtime_destroy(runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_growth_ends_it),
         cmocka_unit_test(test_growth_in_a_forked_child),
         cmocka_unit_test(test_incremental_mode_verifies),
+        cmocka_unit_test(test_incremental_mode_passes_to_the_old),
     };
     /* Tests here say themselves when to collect. */
     setenv("NEVE_GC_STRESS", "0", 1);
