@@ -380,8 +380,9 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     if (c->host->begin != NULL)
         c->host->begin(c->ctx, generation, false);
     c->survivors = 0;
-    uint64_t used_ns = in_slices ? nv_os_thread_ns() : 0;
     bool passes_on = !is_explicit && nv_young_passes(c, generation);
+    /* (The thread's clock is a system call, and long for what only passes on.) */
+    uint64_t used_ns = in_slices && !passes_on ? nv_os_thread_ns() : 0;
     neve_status status = collect(c, generation, passes_on);
     if (status != NEVE_OK && generation >= 2 && c->heap->marking)
         nv_mark_finish(c);
@@ -407,7 +408,8 @@ static neve_status collect_and_record(neve_collector *c, int generation, bool is
     /* A collection that failed is told of as one that reclaimed nothing: no slice
      * follows it. */
     if (in_slices && status == NEVE_OK) {
-        nv_pace_slice(c, generation, nv_os_thread_ns() - used_ns);
+        nv_pace_slice(c, generation,
+                      passes_on ? current->duration_ns : nv_os_thread_ns() - used_ns);
         now_ns = nv_os_now_ns();
         current->duration_ns = now_ns - current->start_ns;
     } else {

@@ -30,7 +30,7 @@
 #define PER_ROOT 32u
 /* Of one batch, at most; and so many entries in the table of what was seen. */
 #define CANDIDATES 4096u
-#define SLOTS 16384u
+#define SLOTS 8192u
 #define SLOTS_USED (SLOTS / 2)
 /* A batch in which fewer than a part of the roots were in garbage is vain. */
 #define YIELD_PART 16
@@ -123,6 +123,7 @@ static int visit(void *object, void *arg)
 {
     neve_collector *c = arg;
     nv_explored *e = c->possible.explored;
+    __builtin_prefetch(object); /* its count is read next, mostly */
     uint32_t *slot = slot_for(c, object);
     if (*slot != 0) {
         uint32_t *refs = &e->refs[*slot - 1];
