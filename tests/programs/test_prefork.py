@@ -53,7 +53,11 @@ def test_gunicorn(tmp_path):
                          and server.err().count("Worker exiting") == web.WORKERS, "reloaded")
             texts["answers after the reload"] = harness.fetch_all(path, REQUESTS)
             assert server.stop() == 0, server.story()
-            texts["log"] = harness.sorted_lines(side.without_pids(side.normalised(server.err())))
+            # How many workers the signal of the end meets before they have handlers is chance, on
+            # stock as well.
+            log = "".join(line for line in server.err().splitlines(keepends=True)
+                          if "was terminated due to signal 15" not in line)
+            texts["log"] = harness.sorted_lines(side.without_pids(side.normalised(log)))
             texts["out"] = server.out()
         return texts
 
