@@ -112,7 +112,9 @@ typedef struct nv_queue {
     size_t released;    /* in it, or in the last one */
     unsigned passes;
     bool is_passing;
+    bool is_light; /* nobody in it holds more than NV_LIGHT references */
 } nv_queue;
+#define NV_LIGHT 64u
 
 /* What a cycle of the incremental mode is doing (see cycle.c), in this order. */
 typedef enum nv_phase {
@@ -122,11 +124,12 @@ typedef enum nv_phase {
     NV_CYCLE_WHITEN,       /* chunk by chunk: old objects become white */
     NV_CYCLE_MARK,         /* what the roots reach is not white any more */
     NV_CYCLE_NUMBER,       /* the suspects, those that are white still, get numbers */
-    NV_CYCLE_GROUP,        /* and are united with those that they refer to */
-    NV_CYCLE_COUNT,        /* where a group is large: gc_refs of the suspects := their counts */
-    NV_CYCLE_SUBTRACT,     /* less the references that suspects hold on one another */
-    NV_CYCLE_RESCUE,       /* who has references left, and what they reach, is not white any more;
-                          the others are numbered and grouped again */
+    NV_CYCLE_GROUP,        /* and are united with those that they refer to; gc_refs := their counts,
+                          less the references that suspects hold on one another */
+    NV_CYCLE_RESCUE,       /* who has references left, and what they reach, is not white any more */
+    NV_CYCLE_UNTANGLE,     /* large groups that some of these are in: who belongs to them */
+    NV_CYCLE_SEVER,        /* is a group of its own */
+    NV_CYCLE_GROUP_AGAIN,  /* and they are united without them */
     NV_CYCLE_VERIFY,       /* group by group: exactly; and reclaimed */
     NV_CYCLE_END_SUSPECTS, /* tables go back: of the suspects */
     NV_CYCLE_END_GROUPS,
@@ -155,14 +158,23 @@ typedef struct nv_group {
     nv_vec chunks;        /* that members lie in */
     nv_vec members;       /* those that are grey still are members */
     nv_vec special;       /* the host has something to do about these before they are cleared */
+    bool is_few;          /* the members are c->candidates, and `chunks` is not used */
     bool has_finalizers;  /* of special ones */
     bool is_condemned;    /* the grey ones are: for neve_collector_is_condemned */
     size_t references;    /* to members, that visit_member has seen */
+    size_t most;          /* references that one of them holds, to whatever */
     nv_near near[NV_NEAR_CHUNKS];
 } nv_group;
 
-#define NV_CYCLE_BATCH 128u
-#define NV_FILTER_ABOVE 2048u
+/* What is known about a suspect, by its number: see filter.c. */
+typedef struct nv_link {
+    uint32_t parent; /* in the forest of groups */
+    uint32_t ring;   /* the next of the same group, plus one; 0: itself */
+    uint32_t refs;   /* gc_refs */
+} nv_link;
+
+/* A group of more is verified by itself (group.c), and nothing alive shall be in it. */
+#define NV_LARGE_GROUP 2048u
 
 /* What the child of a snapshot shares with the collector: see snapshot.c. */
 typedef struct nv_report nv_report;
@@ -186,30 +198,24 @@ typedef struct nv_cycle {
     nv_phase phase;
     bool is_snapshot;   /* nothing was marked in slices */
     bool has_rescanned; /* the roots, at the end of the marking */
-    bool is_filtered;   /* the trial deletion has been */
-    bool filters_first; /* the last cycle had a large group of garbage: this one may as well */
+    bool is_tangled;    /* something alive is in a large group */
     uintptr_t chunk;    /* where a scan over the chunks goes on */
     unsigned word;
-    void *batch[NV_CYCLE_BATCH]; /* suspects, from `at` on still to be looked at */
-    size_t count, at;
-    size_t cursor;  /* in the references of the one at `at` */
-    size_t visited; /* references, in this quantum of the filter */
-
     nv_vec suspects;       /* by number */
-    uint32_t *parent;      /* in the forest of groups: see filter.c */
-    uint32_t *ring;        /* the next suspect of the same group; plus one; 0: itself */
-    size_t link_bytes;     /* of each of the two */
+    nv_link *links;        /* likewise */
+    size_t link_bytes;     /* mapped */
     size_t released_bytes; /* of these, when the cycle ends */
     size_t next;           /* number of the suspect to go on with */
+    size_t cursor;         /* in its references */
+    size_t visited;        /* references, in this quantum of the filter */
     nv_group group;
     nv_slab *slab; /* whose mark tables go back next */
 
     uint64_t spent_ns; /* by the slices of this cycle so far */
     uint64_t start_ns;
     neve_collection sum; /* of this cycle */
-    size_t nominated, counted, alive;
-    size_t largest;      /* group */
-    size_t filter_above; /* a larger group asks for the trial deletion, and for group.c */
+    size_t nominated, alive;
+    size_t large_above; /* NV_LARGE_GROUP */
 
     /* Pacing: see pace.c. */
     size_t low;        /* least old population since the last cycle ended */
@@ -408,9 +414,9 @@ bool nv_mark_is_white(const neve_collector *c, const void *object);
 void nv_mark_blacken(neve_collector *c, const void *object);
 /* No granule of the words [first, end) is white or grey from now on. */
 void nv_mark_clear(nv_chunk *chunk, unsigned first, unsigned end);
-/* When the marking is over grey bits can serve others: sets that of an object in a
- * chunk of ours; and takes a chunk with some out of the queue (NULL: there is none). */
-void nv_mark_make_grey(neve_collector *c, const void *object);
+/* When the marking is over grey bits can serve others: sets that of a white object; and takes
+ * a chunk with some out of the queue (NULL: there is none). */
+void nv_mark_turn_grey(neve_collector *c, nv_chunk *chunk, const void *object);
 nv_chunk *nv_mark_take_chunk(neve_collector *c);
 
 /* ---- possible_roots.c ---- */
@@ -449,7 +455,7 @@ void nv_verify_finish(neve_collector *c);
 uint32_t nv_candidate_number(const neve_collector *c, const void *object); /* 0: none */
 /* How many references the object holds, or at least `enough`: what verifying it takes, and
  * what clearing it takes. */
-size_t nv_count_references(neve_collector *c, void *object, size_t enough);
+size_t nv_count_references(neve_collector *c, void *const *objects, size_t n, size_t enough);
 /* How many of the first of them, one at least, hold that many together. */
 size_t nv_count_holders(neve_collector *c, void *const *objects, size_t n, size_t enough);
 
@@ -494,17 +500,22 @@ neve_status nv_collect_candidates(neve_collector *c, nv_queue *queue, int genera
  * in *status: the cycle has to be abandoned. */
 bool nv_filter_number(neve_collector *c, neve_status *status);
 bool nv_filter_group(neve_collector *c);
-bool nv_filter_count(neve_collector *c, neve_status *status);
-bool nv_filter_subtract(neve_collector *c);
 bool nv_filter_rescue(neve_collector *c);
+bool nv_filter_untangle(neve_collector *c);
+bool nv_filter_sever(neve_collector *c);
+bool nv_filter_group_again(neve_collector *c);
 /* Moves the groups that come next, of about `n` suspects in all, to c->candidates; or
- * begins with a large one: then there are no candidates. False: nothing is left. */
+ * begins with a large one, or has seen enough that is no suspect any more: then there are no
+ * candidates. False: nothing is left. */
 bool nv_filter_take(neve_collector *c, size_t n, size_t references);
 /* Makes some more suspects of the large group grey; true: all are. */
 bool nv_filter_colour(neve_collector *c);
 
 /* ---- group.c ---- */
 
+/* Verifies c->candidates, which are whole groups, and condemns them if they are all dead. False:
+ * some may be alive, and they are to be verified in the ordinary way. */
+bool nv_group_verify_few(neve_collector *c);
 /* Goes on with a large group; true: that was all. If c->candidates has any then,
  * some of them are alive, and they are to be verified in the ordinary way. NEVE_ENOMEM
  * in *status: the cycle has to be abandoned. */
@@ -518,6 +529,8 @@ void nv_cycle_begin(neve_collector *c);
 /* Goes on until the clock shows `deadline_ns`, or the cycle ends. */
 void nv_cycle_run(neve_collector *c, uint64_t deadline_ns);
 void nv_cycle_abandon(neve_collector *c);
+/* Gives back what is kept from one cycle to the next. */
+void nv_cycle_drop(neve_collector *c);
 /* So many objects that an earlier slice counted as collected turned out to be
  * uncollectable. */
 void nv_cycle_take_back(neve_collector *c, size_t collected);

@@ -46,7 +46,7 @@ neve_status neve_collector_create(neve_heap *heap, const neve_host *host, void *
     c->is_stressed = stress != NULL && strtol(stress, NULL, 10) != 0;
 #endif
     nv_pace_start(c);
-    c->cycle.filter_above = c->is_stressed ? 0 : NV_FILTER_ABOVE;
+    c->cycle.large_above = c->is_stressed ? 0 : NV_LARGE_GROUP;
     nv_snapshot_init(c);
     if (c->is_stressed)
         neve_breaker_set(c->breaker, NEVE_EVENT_COLLECT);
@@ -72,6 +72,7 @@ void neve_collector_destroy(neve_collector *c)
     nv_vec_destroy(heap, &c->finals);
     nv_vec_destroy(heap, &c->now.items);
     nv_vec_destroy(heap, &c->later.items);
+    nv_cycle_drop(c);
     nv_vec_destroy(heap, &c->cycle.group.chunks);
     nv_vec_destroy(heap, &c->cycle.group.members);
     nv_vec_destroy(heap, &c->cycle.group.special);
@@ -96,6 +97,8 @@ void nv_tables_drop(neve_collector *c)
     nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
     c->map.slots = NULL;
     c->map.slot_bytes = 0;
+    if (c->cycle.phase == NV_CYCLE_IDLE)
+        nv_cycle_drop(c);
     nv_possible_drop(c);
 }
 

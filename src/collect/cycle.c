@@ -8,10 +8,12 @@
  *   mark            white objects that the host's roots reach stop being white
  *   snapshot, take  (snapshot mode; in place of these two) a child marks, and what it
  *                   did not reach is white
- *   number, group   filter.c: what is white falls into groups
- *   count, subtract, rescue
- *                   where one is large, or was in the last cycle: what looks alive stops
- *                   being white, and the others are numbered and grouped (again)
+ *   number, group, rescue
+ *                   filter.c: what is white falls into groups, and what looks alive stops
+ *                   being white
+ *   untangle, sever, group again
+ *                   where some of these were in a large group: the others are grouped without
+ *                   them
  *   verify          groups are verified exactly, a batch at a time, each in one go,
  *                   and the dead are reclaimed up to the point where the mutator
  *                   may run on; a queue of them is cleared before the next batch
@@ -52,12 +54,11 @@ void nv_cycle_begin(neve_collector *c)
         cycle->phase = NV_CYCLE_SNAPSHOT;
     else
         mark_in_slices(c);
-    cycle->has_rescanned = cycle->is_filtered = false;
+    cycle->has_rescanned = cycle->is_tangled = false;
     cycle->chunk = 0;
     cycle->word = 0;
-    cycle->count = cycle->at = cycle->cursor = 0;
     cycle->suspects.count = 0;
-    cycle->nominated = cycle->counted = cycle->alive = 0;
+    cycle->nominated = cycle->alive = 0;
     cycle->released_bytes = 0;
     cycle->spent_ns = 0;
     cycle->start_ns = nv_os_now_ns();
@@ -147,13 +148,14 @@ static bool verify_next(neve_collector *c, neve_status *status)
 {
     nv_cycle *cycle = &c->cycle;
     if (cycle->group.stage != NV_GROUP_NONE) {
-        if (!nv_group_next(c, status))
+        if (!nv_group_next(c, status) || c->candidates.count == 0)
+            return false; /* it is under way still, or condemned as a whole */
+    } else {
+        if (!nv_filter_take(c, VERIFY_OBJECTS, VERIFY_REFERENCES))
+            return true;
+        if (c->candidates.count == 0 || nv_group_verify_few(c))
             return false;
-    } else if (!nv_filter_take(c, VERIFY_OBJECTS, VERIFY_REFERENCES)) {
-        return true;
     }
-    if (c->candidates.count == 0)
-        return false; /* a large group is under way, or is condemned as a whole */
     if (nv_collect_candidates(c, &c->later, NV_SLICE, false) != NEVE_OK)
         c->failed++; /* these stay old, and the next cycle finds them */
     else
@@ -187,23 +189,32 @@ static bool end_suspects_next(neve_collector *c)
     return false;
 }
 
+void nv_cycle_drop(neve_collector *c)
+{
+    nv_cycle *cycle = &c->cycle;
+    NV_ASSERT(cycle->phase == NV_CYCLE_IDLE);
+    nv_heap_unmap(c->heap, cycle->links, cycle->link_bytes);
+    cycle->links = NULL;
+    cycle->link_bytes = 0;
+    nv_vec_destroy(c->heap, &cycle->suspects);
+}
+
 /* Gives the pages back before the mapping, so that no call takes long. */
 static bool end_groups_next(neve_collector *c)
 {
     nv_cycle *cycle = &c->cycle;
     size_t bytes = cycle->link_bytes, at = cycle->released_bytes;
-    if (cycle->parent != NULL && at < bytes) {
-        size_t piece = bytes - at < RELEASE_BYTES ? bytes - at : RELEASE_BYTES;
-        nv_os_discard((char *)cycle->parent + at, piece);
-        if (cycle->ring != NULL)
-            nv_os_discard((char *)cycle->ring + at, piece);
-        cycle->released_bytes += piece;
-        return false;
+    if (bytes > nv_vec_keep_bytes(c)) {
+        if (at < bytes) {
+            size_t piece = bytes - at < RELEASE_BYTES ? bytes - at : RELEASE_BYTES;
+            nv_os_discard((char *)cycle->links + at, piece);
+            cycle->released_bytes += piece;
+            return false;
+        }
+        nv_heap_unmap(c->heap, cycle->links, bytes);
+        cycle->links = NULL;
+        cycle->link_bytes = 0;
     }
-    nv_heap_unmap(c->heap, cycle->parent, bytes);
-    nv_heap_unmap(c->heap, cycle->ring, bytes);
-    cycle->parent = cycle->ring = NULL;
-    cycle->link_bytes = 0;
     nv_vec_trim(c, &cycle->suspects);
     nv_group_drop(c);
     nv_vec_trim(c, &c->candidates);
@@ -268,13 +279,6 @@ static void abandon(neve_collector *c)
     cycle->low = c->heap->old_objects;
 }
 
-/* Where the last cycle came upon a large group of garbage, grouping before the trial
- * deletion would most likely be for nothing. */
-static nv_phase after_marking(const nv_cycle *cycle)
-{
-    return cycle->filters_first ? NV_CYCLE_COUNT : NV_CYCLE_NUMBER;
-}
-
 /* A quantum of work: some 10 microseconds, but for what cannot be split (the roots,
  * one group, one object that its host cannot traverse in pieces, making a child).
  * False: there is nothing more to do now. */
@@ -295,7 +299,7 @@ static bool quantum(neve_collector *c)
     case NV_CYCLE_TAKE:
         is_over = take_next(c);
         if (is_over) {
-            cycle->phase = after_marking(cycle);
+            cycle->phase = NV_CYCLE_NUMBER;
             return true;
         }
         break;
@@ -304,35 +308,28 @@ static bool quantum(neve_collector *c)
         break;
     case NV_CYCLE_MARK:
         is_over = mark_next(c);
-        if (is_over) {
-            cycle->phase = after_marking(cycle);
-            return true;
-        }
         break;
     case NV_CYCLE_NUMBER:
         is_over = nv_filter_number(c, &status);
         break;
     case NV_CYCLE_GROUP:
         is_over = nv_filter_group(c);
-        if (is_over && (cycle->largest <= cycle->filter_above || cycle->is_filtered)) {
-            if (cycle->nominated > cycle->filter_above) /* or else it tells nothing */
-                cycle->filters_first = cycle->largest > cycle->filter_above;
+        break;
+    case NV_CYCLE_RESCUE:
+        is_over = rescue_next(c);
+        if (is_over && !cycle->is_tangled) {
             cycle->phase = NV_CYCLE_VERIFY;
             return true;
         }
         break;
-    case NV_CYCLE_COUNT:
-        is_over = nv_filter_count(c, &status);
+    case NV_CYCLE_UNTANGLE:
+        is_over = nv_filter_untangle(c);
         break;
-    case NV_CYCLE_SUBTRACT:
-        is_over = nv_filter_subtract(c);
+    case NV_CYCLE_SEVER:
+        is_over = nv_filter_sever(c);
         break;
-    case NV_CYCLE_RESCUE:
-        is_over = rescue_next(c);
-        if (is_over) {
-            cycle->phase = NV_CYCLE_NUMBER;
-            return true;
-        }
+    case NV_CYCLE_GROUP_AGAIN:
+        is_over = nv_filter_group_again(c);
         break;
     case NV_CYCLE_VERIFY:
         is_over = verify_and_measure(c, &status);

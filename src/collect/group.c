@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One large group of suspects. Garbage that hangs together is proved dead in one go,
- * for the mutator runs between slices and tells nobody what it changes; so what can be
- * done before and after is done in slices, and what cannot is one pass over the memory:
+ * Groups of suspects are proved dead by a sum. Garbage that hangs together is proved dead
+ * in one go, for the mutator runs between slices and tells nobody what it changes; so what
+ * can be done before and after is done in slices, and what cannot is one pass over the
+ * memory. Of a large group:
  *
  *   colour  a slice after another, the members of the group become grey; the marking
  *           is over, and grey says "member" from now on
@@ -13,6 +14,8 @@
  *           each does, nothing outside refers to any member, and all are dead (the sum
  *           is the Sigma test of Bacon and Rajan, 2001). If not, or if one count cannot
  *           be trusted, some are alive, and verify.c finds out who.
+ *
+ * Small groups are taken together, some thousand objects at once, without the first two.
  *
  * Compared with verify.c this needs no table of gc_refs, nor a map from addresses to
  * numbers: whether a reference leads to a member is one bit, in a table that is a
@@ -94,6 +97,7 @@ static inline bool is_member(const neve_heap *heap, nv_group *group, const void 
 static int visit_member(void *object, void *arg)
 {
     neve_collector *c = arg;
+    c->cycle.visited++;
     c->cycle.group.references += is_member(c->heap, &c->cycle.group, object);
     return 0;
 }
@@ -171,11 +175,16 @@ static void count_references(neve_collector *c, void *const *objects, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (edges[i].stride == 0) {
             size_t cursor = 0;
+            c->cycle.visited = 0;
             do
                 c->host->traverse(c->ctx, objects[i], visit_member, c, &cursor);
             while (cursor != 0);
+            if (group->most < c->cycle.visited)
+                group->most = c->cycle.visited;
             continue;
         }
+        if (group->most < edges[i].count)
+            group->most = edges[i].count;
         void *const *item = edges[i].items;
         for (size_t k = edges[i].count; k > 0; k--, item += edges[i].stride)
             references += is_member(heap, group, *item); /* (NULL lies in no chunk) */
@@ -204,39 +213,68 @@ static bool note_special(neve_collector *c, void *const *objects, size_t n)
     return true;
 }
 
-/* The collector holds `held` references on each member. The candidates are the members,
- * unless has_left is set. */
-static sum sum_up(neve_collector *c, uint32_t held)
+/* Adds the next `n` members. The collector holds `held` references on each. */
+static void add(neve_collector *c, sum *s, void *const *objects, size_t n, uint32_t held)
 {
-    nv_group *group = &c->cycle.group;
-    sum s = {0};
-    place at = {0};
+    uint32_t counts[BATCH];
+    c->host->read_counts(c->ctx, objects, n, counts);
+    for (size_t i = 0; i < n; i++) {
+        s->is_held |= counts[i] == NEVE_COUNT_HELD;
+        s->has_dropped |= counts[i] <= held;
+        s->counts += counts[i] - held;
+    }
+    s->has_failed |= !note_special(c, objects, n);
+    count_references(c, objects, n);
+}
+
+static void begin_sum(nv_group *group)
+{
     group->references = 0;
     group->special.count = 0;
+    group->most = 0;
     group->has_finalizers = false;
     for (size_t i = 0; i < NV_NEAR_CHUNKS; i++)
         group->near[i] = (nv_near){UINTPTR_MAX, NULL};
+}
+
+/* Of a large group: the candidates are the members then, unless has_left is set. */
+static sum sum_listed(neve_collector *c, uint32_t held)
+{
+    sum s = {0};
+    place at = {0};
+    begin_sum(&c->cycle.group);
     c->candidates.count = 0;
     for (size_t n = list_next(c, &at, held > 0, &s), next; n > 0; n = next) {
         void *const *listed = c->candidates.items + c->candidates.count - n;
         void *objects[BATCH];
-        uint32_t counts[BATCH];
         next = list_next(c, &at, held > 0, &s);
         /* The host need not track what is condemned. */
         if (held == 0)
             n = take_tracked(c, listed, n, objects, &s);
         else
             memcpy(objects, listed, n * sizeof *objects);
-        c->host->read_counts(c->ctx, objects, n, counts);
-        for (size_t i = 0; i < n; i++) {
-            s.is_held |= counts[i] == NEVE_COUNT_HELD;
-            s.has_dropped |= counts[i] <= held;
-            s.counts += counts[i] - held;
-        }
-        s.has_failed |= !note_special(c, objects, n);
-        count_references(c, objects, n);
+        add(c, &s, objects, n, held);
     }
-    s.references = group->references;
+    s.references = c->cycle.group.references;
+    return s;
+}
+
+static sum sum_up(neve_collector *c, uint32_t held)
+{
+    const nv_vec *members = &c->candidates;
+    if (!c->cycle.group.is_few)
+        return sum_listed(c, held);
+    sum s = {0};
+    begin_sum(&c->cycle.group);
+    for (size_t i = 0; i < members->count; i += BATCH) {
+        size_t left = members->count - i, n = left < BATCH ? left : BATCH;
+        for (size_t k = i + BATCH; k < i + 2 * BATCH && k < members->count; k++) {
+            __builtin_prefetch((char *)members->items[k] - 2 * NEVE_GRANULE);
+            __builtin_prefetch((char *)members->items[k] + NEVE_GRANULE);
+        }
+        add(c, &s, members->items + i, n, held);
+    }
+    s.references = c->cycle.group.references;
     return s;
 }
 
@@ -267,9 +305,35 @@ static bool has_uncollectable(const neve_collector *c)
 
 /* ---- the dead ---- */
 
+/* clear_bits, where the members are few and lie anywhere. */
+static void clear_bits_of_few(neve_collector *c, bool states, bool grey)
+{
+    const nv_vec *members = &c->candidates;
+    nv_chunk *chunk = NULL;
+    for (size_t i = 0; i < members->count; i++) {
+        const void *object = members->items[i];
+        unsigned granule = nv_granule(object);
+        if (chunk == NULL || (uintptr_t)object - chunk->base >= NV_CHUNK_BYTES)
+            chunk = nv_chunk_find(c->heap, object);
+        uint64_t bit = nv_bit(granule), high = chunk->high[granule / 64] & bit;
+        if (grey)
+            chunk->grey[granule / 64] &= ~bit;
+        if (!states)
+            continue;
+        c->heap->old_objects -= high != 0;
+        chunk->high[granule / 64] ^= high;
+        if ((nv_low_bits(chunk, granule / 64) & bit) != 0)
+            chunk->low[granule / 64] &= ~bit;
+    }
+}
+
 /* Takes bits from all members, a word of the table at a time. */
 static void clear_bits(neve_collector *c, bool states, bool grey)
 {
+    if (c->cycle.group.is_few) {
+        clear_bits_of_few(c, states, grey);
+        return;
+    }
     const nv_vec *chunks = &c->cycle.group.chunks;
     for (size_t i = 0; i < chunks->count; i++) {
         const nv_chunk *chunk = chunks->items[i];
@@ -340,6 +404,14 @@ static void condemn_members(neve_collector *c)
      * be held now. */
     bool can_revive = group->has_finalizers || (host->keeps_weakrefs && group->special.count > 0);
     bool is_held = can_revive || !host->condemns_late;
+    if (group->is_few && group->special.count == 0 && host->condemn_plain != NULL &&
+        host->condemn_plain(c->ctx, members->items, members->count)) {
+        clear_bits(c, false, true);
+        c->current.collected += members->count;
+        host->discard(c->ctx, members->items, members->count, false);
+        members->count = 0;
+        return;
+    }
     if (group->special.count == 0 && !is_held) {
         clear_bits(c, true, true);
         c->current.collected += members->count;
@@ -360,11 +432,29 @@ static void condemn_members(neve_collector *c)
     *members = c->later.items;
     c->later.items = dead;
     c->later.held = is_held ? dead.count : 0;
+    c->later.is_light = group->most <= NV_LIGHT;
+}
+
+/* By the sum over the candidates. False: they are for the ordinary verification. */
+static bool judge(neve_collector *c, const sum *s, uint64_t start_ns)
+{
+    bool is_dead = is_proof(c, s, 0) && !has_uncollectable(c);
+    uint64_t verified_ns = nv_os_now_ns();
+    c->current.verify_ns += verified_ns - start_ns;
+    if (!is_dead) {
+        clear_bits(c, false, true);
+        return false;
+    }
+    c->current.candidates += c->candidates.count;
+    condemn_members(c);
+    c->current.reclaim_ns += nv_os_now_ns() - verified_ns;
+    return true;
 }
 
 static void verify_members(neve_collector *c)
 {
     uint64_t start_ns = nv_os_now_ns();
+    c->cycle.group.is_few = false;
     nv_vec members = c->cycle.group.members;
     c->cycle.group.members = c->candidates;
     c->candidates = members;
@@ -374,16 +464,24 @@ static void verify_members(neve_collector *c)
     size_t n = c->candidates.count;
     if (c->cycle.stats.largest_group < n)
         c->cycle.stats.largest_group = n;
-    bool is_dead = is_proof(c, &s, 0) && !has_uncollectable(c);
-    uint64_t verified_ns = nv_os_now_ns();
-    c->current.verify_ns += verified_ns - start_ns;
-    if (!is_dead) {
-        clear_bits(c, false, true); /* they are candidates of the ordinary verification */
-        return;
+    (void)judge(c, &s, start_ns);
+}
+
+bool nv_group_verify_few(neve_collector *c)
+{
+    uint64_t start_ns = nv_os_now_ns();
+    const nv_vec *members = &c->candidates;
+    c->cycle.group.is_few = true;
+    nv_chunk *chunk = NULL;
+    for (size_t i = 0; i < members->count; i++) {
+        const void *object = members->items[i];
+        unsigned granule = nv_granule(object);
+        if (chunk == NULL || (uintptr_t)object - chunk->base >= NV_CHUNK_BYTES)
+            chunk = nv_chunk_find(c->heap, object);
+        chunk->grey[granule / 64] |= nv_bit(granule);
     }
-    c->current.candidates += n;
-    condemn_members(c);
-    c->current.reclaim_ns += nv_os_now_ns() - verified_ns;
+    sum s = sum_up(c, 0);
+    return judge(c, &s, start_ns);
 }
 
 bool nv_group_next(neve_collector *c, neve_status *status)

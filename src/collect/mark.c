@@ -456,10 +456,10 @@ void nv_mark_blacken(neve_collector *c, const void *object)
     chunk->white[granule / 64] &= ~nv_bit(granule);
 }
 
-void nv_mark_make_grey(neve_collector *c, const void *object)
+void nv_mark_turn_grey(neve_collector *c, nv_chunk *chunk, const void *object)
 {
-    nv_chunk *chunk = nv_chunk_find(c->heap, object);
     unsigned granule = nv_granule(object);
+    chunk->white[granule / 64] &= ~nv_bit(granule);
     chunk->grey[granule / 64] |= nv_bit(granule);
     queue_chunk(c, chunk);
 }

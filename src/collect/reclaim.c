@@ -34,7 +34,7 @@
 #define BATCH ((size_t)64)
 /* A batch of objects that hold more references is cleared in parts: each may free what it
  * refers to. */
-#define CLEAR_REFERENCES ((size_t)4096)
+#define CLEAR_REFERENCES (BATCH * NV_LIGHT)
 #define HOLD_BATCH ((size_t)512)
 #define KEPT_PASSES 16
 
@@ -169,7 +169,8 @@ static void clear_batch(neve_collector *c, nv_queue *queue)
     size_t n = queue->items.count - queue->at;
     if (n > BATCH)
         n = BATCH;
-    n = nv_count_holders(c, queue->items.items + queue->at, n, CLEAR_REFERENCES);
+    if (!queue->is_light)
+        n = nv_count_holders(c, queue->items.items + queue->at, n, CLEAR_REFERENCES);
     memcpy(batch, queue->items.items + queue->at, n * sizeof(void *));
     c->host->clear(c->ctx, batch, n);
     c->host->read_counts(c->ctx, batch, n, counts);

@@ -421,11 +421,17 @@ static size_t count_edges(neve_collector *c, void *object, const neve_edges *edg
     return n;
 }
 
-size_t nv_count_references(neve_collector *c, void *object, size_t enough)
+size_t nv_count_references(neve_collector *c, void *const *objects, size_t n, size_t enough)
 {
-    neve_edges edges;
-    edges_of(c, &object, 1, &edges);
-    return count_edges(c, object, &edges, enough);
+    size_t references = 0;
+    for (size_t i = 0; i < n && references < enough; i += VERIFY_BATCH) {
+        neve_edges edges[VERIFY_BATCH];
+        size_t m = n - i < VERIFY_BATCH ? n - i : VERIFY_BATCH;
+        edges_of(c, objects + i, m, edges);
+        for (size_t k = 0; k < m; k++)
+            references += count_edges(c, objects[i + k], &edges[k], enough);
+    }
+    return references;
 }
 
 size_t nv_count_holders(neve_collector *c, void *const *objects, size_t n, size_t enough)

@@ -265,7 +265,7 @@ static void make_world(world *w)
     neve_collector_options options = {.struct_size = sizeof options, .mode = NEVE_MODE_INCREMENTAL};
     assert_int_equal(neve_collector_create(w->heap, &things, w, &options, &w->collector), NEVE_OK);
     w->collector->is_stressed = false;
-    w->collector->cycle.filter_above = NV_FILTER_ABOVE;
+    w->collector->cycle.large_above = NV_LARGE_GROUP;
     w->root = new_node(w);
     node *last = w->ring = new_node(w);
     for (int i = 0; i < RING; i++) {

@@ -46,7 +46,10 @@ byte weak;                          /* the referent of a weak reference */
 byte old, white, grey;              /* bits per address; not old: young */
 byte stack;                         /* room for one address: the rest get grey bits */
 bit stale;                          /* only for an assertion: that address has been freed since */
-byte refs[OBJECTS + 1];             /* gc_refs of the filter; stale numbers stay */
+/* gc_refs of the filter, and ZERO, since references may be subtracted before the count is
+ * added; stale numbers stay. */
+#define ZERO 16
+byte refs[OBJECTS + 1] = ZERO;
 #ifdef GROUPS
 byte group[OBJECTS + 1];            /* the lowest address of its group; stale numbers stay */
 #endif
@@ -65,15 +68,14 @@ byte kept;                          /* of the queue: cleared, something still re
 #define IDLE 0
 #define WHITEN 1
 #define MARK 2
-#define COUNT 3
-#define SUBTRACT 4
-#define UNWHITEN 5
-#define GROUP 6
-#define VERIFY 7
-#define FINALIZE 8
-#define CLEAR 9
-#define AWAIT 10
-#define TAKE 11
+#define GROUP 3
+#define UNWHITEN 4
+#define GROUP_AGAIN 5
+#define VERIFY 6
+#define FINALIZE 7
+#define CLEAR 8
+#define AWAIT 9
+#define TAKE 10
 byte phase;
 byte at;                            /* how far a phase that goes by addresses has got */
 
@@ -441,7 +443,7 @@ inline trial_deletion(own) {
         fi
     }
 #ifdef FAULT_TRUST_FILTER
-    for (item : 1 .. OBJECTS) { trial_refs[item] = (own == 0 -> refs[item] : trial_refs[item]) }
+    for (item : 1 .. OBJECTS) { trial_refs[item] = (own == 0 -> refs[item] - ZERO : trial_refs[item]) }
 #endif
     reach_set = 0;
     for (item : 1 .. OBJECTS) { reach_set = reach_set | ((IN(candidates, item) && trial_refs[item] > 0) << item) }
@@ -620,11 +622,52 @@ inline drop_tables() {
     old = old | (tracked & ~condemned);
 #endif
     for (item : 1 .. OBJECTS) {
-        refs[item] = 0;
+        refs[item] = ZERO;
 #ifdef GROUPS
         group[item] = 0
 #endif
     }
+}
+
+#ifdef GROUPS
+/* The suspect `at` and those that it refers to are in one group. */
+inline join_groups() {
+    if
+    :: IN(SUSPECTS, at) ->
+        if
+        :: group[at] == 0 -> group[at] = at
+        :: else
+        fi;
+#ifndef FAULT_NO_EDGES_IN_GROUPS
+        for (edge : 0 .. SLOTS - 1) {
+            target = SLOT(at, edge);
+            if
+            :: target != 0 && IN(SUSPECTS, target) ->
+                if
+                :: group[target] == 0 -> group[target] = group[at]
+                :: else ->
+                    /* Two groups are one: the lower number stays. */
+                    chosen = (group[target] < group[at] -> group[target] : group[at]);
+                    other = (group[target] < group[at] -> group[at] : group[target]);
+                    for (item : 1 .. OBJECTS) { group[item] = (group[item] == other -> chosen : group[item]) }
+                fi
+            :: else
+            fi
+        }
+#endif
+    :: else
+    fi
+}
+#endif
+
+/* Nobody asks for ages until the next cycle begins; nor for what the filter has counted. */
+inline all_suspects_known() {
+#ifndef FAULT_YOUNG_AT_BEGIN
+    old = old | (tracked & ~condemned);
+#endif
+#ifndef FAULT_TRUST_FILTER
+    for (item : 1 .. OBJECTS) { refs[item] = ZERO }
+#endif
 }
 
 #ifdef FAULT_HOLD_ONE_BY_ONE
@@ -711,7 +754,7 @@ active proctype cycle() {
         if
         :: at > OBJECTS ->
             drop_report();
-            phase = COUNT;
+            phase = GROUP;
             at = 1
         :: else
         fi }
@@ -735,36 +778,27 @@ active proctype cycle() {
     :: d_step { phase == MARK && IN(white & ~1, known) ->
         mark(known) }
     :: d_step { phase == MARK && stack == 0 && grey == 0 ->
-        phase = COUNT;
+        phase = GROUP;
         at = 1 }
 
-    /* 3: the filter. */
-    :: d_step { phase == COUNT ->
-        check_tables();
-        if
-        :: IN(SUSPECTS, at) -> refs[at] = count[at]
-        :: else
-        fi;
-        at++;
-        if
-        :: at > OBJECTS ->
-            phase = SUBTRACT;
-            at = 1
-        :: else
-        fi }
-    :: d_step { phase == SUBTRACT ->
+    /* 3: the filter: the count and the references of one suspect after the other. */
+    :: d_step { phase == GROUP ->
         check_tables();
         if
         :: IN(SUSPECTS, at) ->
+            refs[at] = refs[at] + count[at];
             for (edge : 0 .. SLOTS - 1) {
                 target = SLOT(at, edge);
                 if
-                :: target != 0 && IN(SUSPECTS, target) && refs[target] > 0 -> refs[target]--
+                :: target != 0 && IN(SUSPECTS, target) -> refs[target]--
                 :: else
                 fi
             }
         :: else
         fi;
+#ifdef GROUPS
+        join_groups();
+#endif
         at++;
         if
         :: at > OBJECTS ->
@@ -776,21 +810,12 @@ active proctype cycle() {
         check_tables();
         if
         :: at > OBJECTS ->
-#ifdef GROUPS
-            phase = GROUP;
-#else
+            all_suspects_known();
             phase = VERIFY;
-#endif
-            at = 1;
-#ifndef FAULT_YOUNG_AT_BEGIN
-            old = old | (tracked & ~condemned);
-#endif
-#ifndef FAULT_TRUST_FILTER
-            for (item : 1 .. OBJECTS) { refs[item] = 0 }
-#endif
+            at = 1
         :: else ->
             if
-            :: IN(SUSPECTS, at) && refs[at] > 0 ->
+            :: IN(SUSPECTS, at) && refs[at] != ZERO ->
                 white = white & ~BIT(at);
                 push(at)
             :: else
@@ -799,34 +824,16 @@ active proctype cycle() {
         fi }
 
 #ifdef GROUPS
-    /* 4: one suspect with its edges after the other. */
-    :: d_step { phase == GROUP ->
+    /* 4: what was rescued may have made groups large: then those are grouped without it. */
+    :: d_step { phase == UNWHITEN && at > OBJECTS && stack == 0 && grey == 0 ->
         check_tables();
-        if
-        :: IN(SUSPECTS, at) ->
-            if
-            :: group[at] == 0 -> group[at] = at
-            :: else
-            fi;
-#ifndef FAULT_NO_EDGES_IN_GROUPS
-            for (edge : 0 .. SLOTS - 1) {
-                target = SLOT(at, edge);
-                if
-                :: target != 0 && IN(SUSPECTS, target) ->
-                    if
-                    :: group[target] == 0 -> group[target] = group[at]
-                    :: else ->
-                        /* Two groups are one: the lower number stays. */
-                        chosen = (group[target] < group[at] -> group[target] : group[at]);
-                        other = (group[target] < group[at] -> group[at] : group[target]);
-                        for (item : 1 .. OBJECTS) { group[item] = (group[item] == other -> chosen : group[item]) }
-                    fi
-                :: else
-                fi
-            }
-#endif
-        :: else
-        fi;
+        for (item : 1 .. OBJECTS) { group[item] = 0 }
+        all_suspects_known();
+        phase = GROUP_AGAIN;
+        at = 1 }
+    :: d_step { phase == GROUP_AGAIN ->
+        check_tables();
+        join_groups();
         at++;
         if
         :: at > OBJECTS ->

@@ -469,7 +469,9 @@ def test_callbacks(runner):
 
 
 def test_callbacks_of_automatic_collections(runner):
-    both(runner, """
+    both(runner, f"""
+        MODE = {harness.mode()!r}
+    """ + """
         seen = []
         gc.callbacks.append(lambda phase, info: seen.append((phase, info["generation"])))
         gc.enable()
@@ -477,7 +479,8 @@ def test_callbacks_of_automatic_collections(runner):
         gc.disable()
         log(set(seen) >= {("start", 0), ("stop", 0), ("start", 1), ("stop", 1)}, len(seen) % 2)
         log(all(a == ("start", b[1]) and b[0] == "stop" for a, b in zip(seen[::2], seen[1::2])))
-        log(120 <= len(seen) // 2 <= 160)
+        # In the incremental mode a slow collector comes between young sets as well.
+        log(120 <= len(seen) // 2 <= (1600 if "incremental" in MODE else 160))
     """)
 
 
