@@ -87,11 +87,17 @@ static inline bool nv_vec_push(neve_heap *heap, nv_vec *vec, void *item)
  * NV_HASH_CANDIDATES of them (young collections touch few pages that way), the
  * index tables of the chunks beyond. */
 #define NV_HASH_CANDIDATES 32768u
+#define NV_BUCKET 8u
+typedef struct nv_bucket {
+    uint16_t tags[NV_BUCKET];    /* of candidates' addresses: see verify.c */
+    uint16_t numbers[NV_BUCKET]; /* ... plus one; 0: empty, and so are those behind it */
+} nv_bucket;
 typedef struct nv_candidate_map {
-    uint32_t *slots;   /* hash table: see verify.c; 0: empty */
-    size_t slot_bytes; /* mapped */
-    uint32_t mask;     /* slots in use - 1; 0: the index tables are used */
-    unsigned shift;    /* 64 less the bits of mask */
+    nv_bucket *buckets;  /* hash table */
+    size_t bucket_bytes; /* mapped */
+    uint32_t mask;       /* buckets in use - 1; 0: the index tables are used */
+    unsigned shift;      /* 64 less the bits of mask */
+    uint32_t count;
     void *const *objects;
 } nv_candidate_map;
 

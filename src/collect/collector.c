@@ -76,7 +76,7 @@ void neve_collector_destroy(neve_collector *c)
     nv_vec_destroy(heap, &c->cycle.group.chunks);
     nv_vec_destroy(heap, &c->cycle.group.members);
     nv_vec_destroy(heap, &c->cycle.group.special);
-    nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
+    nv_heap_unmap(heap, c->map.buckets, c->map.bucket_bytes);
     nv_heap_unmap(heap, c->refs, c->refs_bytes);
     neve_heap_free(heap, c);
 }
@@ -94,9 +94,9 @@ void nv_tables_drop(neve_collector *c)
     nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
     c->refs = NULL;
     c->refs_bytes = 0;
-    nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
-    c->map.slots = NULL;
-    c->map.slot_bytes = 0;
+    nv_heap_unmap(c->heap, c->map.buckets, c->map.bucket_bytes);
+    c->map.buckets = NULL;
+    c->map.bucket_bytes = 0;
     if (c->cycle.phase == NV_CYCLE_IDLE)
         nv_cycle_drop(c);
     nv_possible_drop(c);

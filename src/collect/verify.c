@@ -55,12 +55,11 @@ static inline bool is_dead(uint32_t refs)
 
 /* ---- the map from addresses to numbers ---- */
 
-/* A slot of the hash table holds the number plus one, and above it the low bits of the
- * granule's number: they tell most other objects without a look at the vector of
- * candidates, since objects of one slot are seldom a multiple of 1 MiB apart. */
-#define SLOT_NUMBER_BITS 16
-#define SLOT_NUMBER_MASK (((uint32_t)1 << SLOT_NUMBER_BITS) - 1)
-_Static_assert(NV_HASH_CANDIDATES <= SLOT_NUMBER_MASK, "numbers fit into a slot");
+/* The hash table has buckets of eight, which are looked at as a whole: whether one of them has
+ * the tag of an address takes no branch, and these would go now this way, now that. Tags are the
+ * low bits of the granule's number: objects of one bucket are seldom a multiple of 1 MiB apart. */
+_Static_assert(NV_HASH_CANDIDATES < UINT16_MAX, "numbers fit into a bucket");
+typedef uint16_t tags __attribute__((vector_size(NV_BUCKET * sizeof(uint16_t))));
 
 /* The high bits of the product are those that all bits of the address went into. */
 static inline uint64_t hash_of(const void *object)
@@ -73,9 +72,9 @@ static inline uint32_t hash_place(const nv_candidate_map *map, uint64_t hash)
     return (uint32_t)(hash >> map->shift);
 }
 
-static inline uint32_t slot_tag(const void *object)
+static inline uint16_t tag_of(const void *object)
 {
-    return (uint32_t)((uintptr_t)object >> NV_GRANULE_SHIFT) << SLOT_NUMBER_BITS;
+    return (uint16_t)((uintptr_t)object >> NV_GRANULE_SHIFT);
 }
 
 /* Fills the table with objects [0, n), which are different. */
@@ -84,22 +83,57 @@ static void hash_fill(const nv_candidate_map *map, size_t n)
     for (size_t k = 0; k < n; k++) {
         const void *object = map->objects[k];
         uint32_t i = hash_place(map, hash_of(object));
-        while (map->slots[i] != 0)
+        nv_bucket *bucket = &map->buckets[i];
+        while (bucket->numbers[NV_BUCKET - 1] != 0) {
             i = (i + 1) & map->mask;
-        map->slots[i] = slot_tag(object) | ((uint32_t)k + 1);
+            bucket = &map->buckets[i];
+        }
+        unsigned at = 0;
+        while (bucket->numbers[at] != 0)
+            at++;
+        bucket->tags[at] = tag_of(object);
+        bucket->numbers[at] = (uint16_t)(k + 1);
+    }
+}
+
+/* The same tag is there, but of another object, or there are several. */
+static __attribute__((noinline)) uint32_t hash_find_slowly(const nv_candidate_map *map,
+                                                           const void *object, uint32_t i)
+{
+    for (;; i = (i + 1) & map->mask) {
+        const nv_bucket *bucket = &map->buckets[i];
+        for (unsigned at = 0; at < NV_BUCKET; at++) {
+            uint32_t number = bucket->numbers[at];
+            if (number == 0)
+                return 0;
+            if (map->objects[number - 1] == object)
+                return number;
+        }
     }
 }
 
 static inline uint32_t hash_find(const nv_candidate_map *map, const void *object)
 {
-    uint32_t tag = slot_tag(object);
-    for (uint32_t i = hash_place(map, hash_of(object));; i = (i + 1) & map->mask) {
-        uint32_t slot = map->slots[i];
-        if (slot == 0)
+    uint32_t i = hash_place(map, hash_of(object));
+    uint16_t tag = tag_of(object);
+    for (;; i = (i + 1) & map->mask) {
+        const nv_bucket *bucket = &map->buckets[i];
+        tags all, numbers;
+        memcpy(&all, bucket->tags, sizeof all);
+        memcpy(&numbers, bucket->numbers, sizeof numbers);
+        tags found = (tags)(all == tag) & numbers; /* all others are 0 */
+        uint64_t halves[2];
+        memcpy(halves, &found, sizeof halves);
+        uint64_t number = halves[0] | halves[1];
+        number |= number >> 32;
+        number = (number | number >> 16) & UINT16_MAX;
+        if (number != 0) {
+            if (number <= map->count && map->objects[number - 1] == object)
+                return (uint32_t)number;
+            return hash_find_slowly(map, object, i);
+        }
+        if (NEVE_LIKELY(bucket->numbers[NV_BUCKET - 1] == 0))
             return 0;
-        uint32_t number = slot & SLOT_NUMBER_MASK;
-        if ((slot ^ tag) == number && map->objects[number - 1] == object)
-            return number;
     }
 }
 
@@ -206,25 +240,26 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
     if (n <= (c->host->gather == NULL ? HASH_UNGATHERED : NV_HASH_CANDIDATES)) {
         /* At most 5/8 full: a collection of the middle generation at the default
          * thresholds, of 7,700 candidates and some, still has 64 KiB. */
-        size_t slots = 64;
-        unsigned bits = 6;
-        while (slots * 5 < n * 8) {
-            slots *= 2;
+        size_t buckets = 8;
+        unsigned bits = 3;
+        while (buckets * NV_BUCKET * 5 < n * 8) {
+            buckets *= 2;
             bits++;
         }
-        size_t bytes = slots * sizeof *map->slots;
-        if (map->slot_bytes < bytes) {
-            nv_heap_unmap(c->heap, map->slots, map->slot_bytes);
+        size_t bytes = buckets * sizeof *map->buckets;
+        if (map->bucket_bytes < bytes) {
+            nv_heap_unmap(c->heap, map->buckets, map->bucket_bytes);
             size_t wanted = bytes < 4096 ? 4096 : bytes;
-            map->slots = nv_heap_map(c->heap, wanted);
-            map->slot_bytes = map->slots == NULL ? 0 : wanted;
-            if (map->slots == NULL)
+            map->buckets = nv_heap_map(c->heap, wanted);
+            map->bucket_bytes = map->buckets == NULL ? 0 : wanted;
+            if (map->buckets == NULL)
                 return false;
         } else {
-            memset(map->slots, 0, bytes);
+            memset(map->buckets, 0, bytes);
         }
-        map->mask = (uint32_t)slots - 1;
+        map->mask = (uint32_t)buckets - 1;
         map->shift = 64 - bits;
+        map->count = (uint32_t)n;
         hash_fill(map, n);
         return true;
     }
@@ -236,7 +271,7 @@ static bool map_build(neve_collector *c, void *const *objects, size_t n)
 static void map_narrow(neve_collector *c, void *const *objects, size_t n, size_t dead)
 {
     if (c->map.mask != 0) {
-        memset(c->map.slots, 0, (c->map.mask + (size_t)1) * sizeof *c->map.slots);
+        memset(c->map.buckets, 0, (c->map.mask + (size_t)1) * sizeof *c->map.buckets);
         hash_fill(&c->map, dead);
         return;
     }
@@ -254,10 +289,10 @@ void nv_verify_finish(neve_collector *c)
     c->map_is_live = false;
     nv_index_drop(heap);
     size_t keep_bytes = nv_vec_keep_bytes(c);
-    if (c->map.slot_bytes > keep_bytes) {
-        nv_heap_unmap(heap, c->map.slots, c->map.slot_bytes);
-        c->map.slots = NULL;
-        c->map.slot_bytes = 0;
+    if (c->map.bucket_bytes > keep_bytes) {
+        nv_heap_unmap(heap, c->map.buckets, c->map.bucket_bytes);
+        c->map.buckets = NULL;
+        c->map.bucket_bytes = 0;
         c->given_back += c->given_back < UINT32_MAX;
     }
     if (c->refs_bytes > keep_bytes) {

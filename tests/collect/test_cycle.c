@@ -832,10 +832,10 @@ static void forget_memory(neve_collector *c)
     nv_vec_destroy(c->heap, &c->later.items);
     nv_vec_destroy(c->heap, &c->now.items);
     nv_heap_unmap(c->heap, c->refs, c->refs_bytes);
-    nv_heap_unmap(c->heap, c->map.slots, c->map.slot_bytes);
+    nv_heap_unmap(c->heap, c->map.buckets, c->map.bucket_bytes);
     c->refs = NULL;
-    c->map.slots = NULL;
-    c->refs_bytes = c->map.slot_bytes = 0;
+    c->map.buckets = NULL;
+    c->refs_bytes = c->map.bucket_bytes = 0;
 }
 
 /* Every allocation of a cycle fails once, the collection before it included. */
