@@ -88,6 +88,8 @@ typedef struct neve_marker {
 NEVE_API int neve_mark_visit(void *object, void *marker);
 /* The same for `n` objects (some may be NULL), faster. */
 NEVE_API void neve_mark_items(neve_marker *marker, void *const *items, size_t n);
+/* The same for every `stride`th of an array: `n` of them. */
+NEVE_API void neve_mark_strided(neve_marker *marker, void *const *items, size_t n, size_t stride);
 /* The same for several arrays at once. */
 typedef struct neve_span {
     void *const *items;

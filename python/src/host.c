@@ -276,13 +276,7 @@ static bool mark_string_dict(PyObject *dict, neve_marker *marker)
     size_t stride;
     if (!nvpy_compat_dict_values(dict, &span, &stride))
         return false;
-    if (stride == 1) {
-        neve_mark_items(marker, span.items, span.count);
-        return true;
-    }
-    for (size_t i = 0; i < span.count; i++)
-        if (span.items[i * stride] != NULL)
-            neve_mark_visit(span.items[i * stride], marker);
+    neve_mark_strided(marker, span.items, span.count, stride);
     return true;
 }
 

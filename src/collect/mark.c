@@ -167,26 +167,42 @@ static void mark_items_grey(neve_collector *c, void *const *items, size_t n)
     c->marker.fresh += fresh;
 }
 
+/* Neighbours often lie in the same chunk. (NULL lies in none.) */
+typedef struct near_chunk {
+    uintptr_t number;
+    nv_chunk *chunk;
+} near_chunk;
+
+static inline void mark_near(neve_collector *c, near_chunk *near, void *object)
+{
+    if ((uintptr_t)object >> NV_CHUNK_SHIFT != near->number) {
+        near->number = (uintptr_t)object >> NV_CHUNK_SHIFT;
+        near->chunk = nv_chunk_find(c->heap, object);
+    }
+    if (near->chunk != NULL)
+        mark(c, near->chunk, object);
+}
+
 void neve_mark_spans(neve_marker *marker, const neve_span *spans, size_t n)
 {
     neve_collector *c = (neve_collector *)(void *)marker;
-    /* Neighbours often lie in the same chunk. (NULL lies in none.) */
-    uintptr_t number = UINTPTR_MAX;
-    nv_chunk *chunk = NULL;
+    near_chunk near = {UINTPTR_MAX, NULL};
     for (size_t s = 0; s < n; s++) {
         void *const *items = spans[s].items;
         void *const *end = items + spans[s].count;
         c->mark_edges += spans[s].count;
-        for (; items != end; items++) {
-            void *object = *items;
-            if ((uintptr_t)object >> NV_CHUNK_SHIFT != number) {
-                number = (uintptr_t)object >> NV_CHUNK_SHIFT;
-                chunk = nv_chunk_find(c->heap, object);
-            }
-            if (chunk != NULL)
-                mark(c, chunk, object);
-        }
+        for (; items != end; items++)
+            mark_near(c, &near, *items);
     }
+}
+
+void neve_mark_strided(neve_marker *marker, void *const *items, size_t n, size_t stride)
+{
+    neve_collector *c = (neve_collector *)(void *)marker;
+    near_chunk near = {UINTPTR_MAX, NULL};
+    c->mark_edges += n;
+    for (; n > 0; n--, items += stride)
+        mark_near(c, &near, *items);
 }
 
 void neve_mark_items(neve_marker *marker, void *const *items, size_t n)

@@ -77,22 +77,29 @@ static inline uint16_t tag_of(const void *object)
     return (uint16_t)((uintptr_t)object >> NV_GRANULE_SHIFT);
 }
 
+/* How many entries are in use. */
+static inline unsigned bucket_used(const nv_bucket *bucket)
+{
+    const uint64_t ones = 0x0001000100010001u;
+    tags numbers;
+    memcpy(&numbers, bucket->numbers, sizeof numbers);
+    tags used = (tags)(numbers != 0);
+    uint64_t halves[2];
+    memcpy(halves, &used, sizeof halves);
+    return (unsigned)(((halves[0] & ones) + (halves[1] & ones)) * ones >> 48);
+}
+
 /* Fills the table with objects [0, n), which are different. */
 static void hash_fill(const nv_candidate_map *map, size_t n)
 {
     for (size_t k = 0; k < n; k++) {
         const void *object = map->objects[k];
         uint32_t i = hash_place(map, hash_of(object));
-        nv_bucket *bucket = &map->buckets[i];
-        while (bucket->numbers[NV_BUCKET - 1] != 0) {
+        unsigned used;
+        while (NEVE_UNLIKELY((used = bucket_used(&map->buckets[i])) == NV_BUCKET))
             i = (i + 1) & map->mask;
-            bucket = &map->buckets[i];
-        }
-        unsigned at = 0;
-        while (bucket->numbers[at] != 0)
-            at++;
-        bucket->tags[at] = tag_of(object);
-        bucket->numbers[at] = (uint16_t)(k + 1);
+        map->buckets[i].tags[used] = tag_of(object);
+        map->buckets[i].numbers[used] = (uint16_t)(k + 1);
     }
 }
 

@@ -297,6 +297,36 @@ static void test_population_is_bounded(void **unused)
     }
 }
 
+/* Where young sets are very large, old garbage has half the room. */
+static void test_room_beside_large_young_sets(void **unused)
+{
+    (void)unused;
+    enum { OBJECTS = 45000 }; /* between half of what is enough and all of it */
+    for (int is_large = 0; is_large < 2; is_large++) {
+        neve_runtime *runtime = new_incremental(NULL);
+        neve_collector *c = neve_runtime_collector(runtime);
+        neve_object *list = NULL;
+        assert_int_equal(neve_root_add(runtime, &list), NEVE_OK);
+        uint32_t threshold = is_large ? 200000 : 2000;
+        neve_collector_set_thresholds(c, (const uint32_t[]){threshold, 10, 10});
+        for (int i = 0; i < OBJECTS; i++) {
+            if (i == 100)
+                (void)collect(runtime, 2); /* the room is counted from here */
+            pair *p = new_pair(runtime, &pair_type, '\0');
+            p->a = list;
+            list = &p->base;
+        }
+        (void)collect(runtime, 1);
+        assert_true(c->heap->old_objects >= OBJECTS);
+        (void)due(runtime, 1);
+        neve_cycle_stats stats = cycle_stats(runtime);
+        assert_true((stats.is_running || stats.cycles > 0) == is_large);
+        neve_root_remove(runtime, &list);
+        neve_release(runtime, list);
+        neve_runtime_destroy(runtime);
+    }
+}
+
 /* Without cycles in its data a program pays for few: their number grows with the
  * logarithm of the objects created, once that is what decides. */
 static void test_number_of_cycles(void **unused)
@@ -553,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_full_after_a_part),
         cmocka_unit_test(test_a_part_ends_where_it_was_left),
         cmocka_unit_test(test_population_is_bounded),
+        cmocka_unit_test(test_room_beside_large_young_sets),
         cmocka_unit_test(test_number_of_cycles),
         cmocka_unit_test(test_bytes_are_bounded),
         cmocka_unit_test(test_bytes_make_a_step_worthwhile),
