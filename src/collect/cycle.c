@@ -183,8 +183,8 @@ static bool end_suspects_next(neve_collector *c)
     nv_chunk *chunk = nv_chunk_next(c->heap, cycle->chunk);
     if (chunk == NULL)
         return true;
-    if (chunk->suspects != NULL)
-        nv_suspects_drop(c->heap, chunk);
+    if (chunk->numbered != NULL)
+        nv_numbered_drop(c->heap, chunk);
     cycle->chunk = chunk->base + NV_CHUNK_BYTES;
     return false;
 }

@@ -14,8 +14,8 @@
  *
  * The set of suspects is no list: an object is one while its white bit is set and
  * its state is old. So a suspect that is freed is none from then on (invariant 5),
- * nor is what comes to lie at its address. Each suspect has a slot in its chunk's
- * table, for its number plus one.
+ * nor is what comes to lie at its address. They are numbered in the order of their
+ * addresses, so that a bit for each and a number for each word of bits tell all numbers.
  *
  * The mutator runs between slices, so counts and references are of different
  * times, and the outcome may be wrong in both directions. Both are harmless:
@@ -42,17 +42,31 @@
 #define REFS_TANGLED 2u /* of a large group that something alive is in: it is to be grouped again */
 #define REFS_ONE 4u
 
-/* The slot of a suspect, or NULL. */
-static inline const uint32_t *slot_of(const neve_collector *c, const void *object)
+/* What is not a suspect. */
+#define NO_NUMBER UINT32_MAX
+
+static inline unsigned count_bits(uint64_t bits)
 {
-    uintptr_t entry = nv_entry_find(c->heap, object);
-    if (entry == 0)
-        return NULL;
-    const nv_chunk *chunk = nv_entry_chunk(entry);
-    unsigned granule = nv_granule(object);
-    if (!nv_bit_is_set(chunk->white, granule))
-        return NULL;
-    return nv_index_slot(entry, chunk->suspects, object);
+    /* The instruction is missing from the oldest processors of some architectures. */
+    bits -= bits >> 1 & 0x5555555555555555u;
+    bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+    bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (unsigned)(bits * 0x0101010101010101u >> 56);
+}
+
+/* The number of a suspect. Those of a chunk were numbered in the order of their addresses. */
+static inline uint32_t number_of(const neve_collector *c, const void *object)
+{
+    const nv_chunk *chunk = nv_chunk_find(c->heap, object);
+    if (chunk == NULL)
+        return NO_NUMBER;
+    unsigned granule = nv_granule(object), w = granule / 64;
+    uint64_t bit = nv_bit(granule);
+    if ((chunk->white[w] & bit) == 0)
+        return NO_NUMBER;
+    const nv_numbered *numbered = chunk->numbered;
+    NV_ASSERT((numbered->bits[w] & bit) != 0);
+    return numbered->first[w] + count_bits(numbered->bits[w] & (bit - 1));
 }
 
 static inline bool is_suspect_in(const nv_chunk *chunk, const void *object)
@@ -105,18 +119,24 @@ bool nv_filter_number(neve_collector *c, neve_status *status)
     unsigned w = cycle->word;
     for (; w < NV_CHUNK_WORDS && cycle->suspects.count < enough; w++) {
         uint64_t bits = chunk->white[w];
+        if (bits != 0)
+            bits &= nv_old_bits(chunk, w);
         if (bits == 0)
             continue;
-        for (bits &= nv_old_bits(chunk, w); bits != 0; bits &= bits - 1) {
+        nv_numbered *numbered = nv_numbered_ensure(c->heap, chunk);
+        if (numbered == NULL || cycle->suspects.count >= LINK_ROOT - 64) {
+            *status = NEVE_ENOMEM;
+            return true;
+        }
+        numbered->bits[w] = bits;
+        numbered->first[w] = (uint32_t)cycle->suspects.count;
+        for (; bits != 0; bits &= bits - 1) {
             unsigned granule = w * 64 + (unsigned)__builtin_ctzll(bits);
             void *object = (void *)(chunk->base + ((uintptr_t)granule << NV_GRANULE_SHIFT));
-            uint32_t *slot = nv_suspect_ensure(c->heap, chunk, object);
-            if (slot == NULL || cycle->suspects.count >= LINK_ROOT ||
-                !nv_vec_push(c->heap, &cycle->suspects, object)) {
+            if (!nv_vec_push(c->heap, &cycle->suspects, object)) {
                 *status = NEVE_ENOMEM;
                 return true;
             }
-            *slot = (uint32_t)cycle->suspects.count;
         }
     }
     cycle->word = w;
@@ -185,13 +205,13 @@ static void join(nv_cycle *cycle, uint32_t a, uint32_t b)
 static inline void meet(neve_collector *c, const void *object, bool subtracts)
 {
     nv_cycle *cycle = &c->cycle;
-    const uint32_t *slot = slot_of(c, object);
-    if (slot == NULL || *slot == 0)
+    uint32_t number = number_of(c, object);
+    if (number == NO_NUMBER)
         return;
-    NV_ASSERT(*slot <= cycle->suspects.count);
+    NV_ASSERT(number < cycle->suspects.count && cycle->suspects.items[number] == object);
     if (subtracts)
-        cycle->links[*slot - 1].refs -= REFS_ONE;
-    join(cycle, (uint32_t)cycle->next, *slot - 1);
+        cycle->links[number].refs -= REFS_ONE;
+    join(cycle, (uint32_t)cycle->next, number);
 }
 
 static int visit_join(void *object, void *arg)

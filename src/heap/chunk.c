@@ -164,10 +164,8 @@ static void index_reset(nv_index *index, bool is_arena)
 void nv_chunk_set_arena(neve_heap *heap, nv_chunk *chunk, bool is_arena)
 {
     /* No candidate lies there any more, or yet; the slots have another meaning. */
-    if (chunk->is_arena != is_arena) {
+    if (chunk->is_arena != is_arena)
         index_reset(chunk->index, is_arena);
-        index_reset(chunk->suspects, is_arena);
-    }
     chunk->is_arena = is_arena;
     entry_store(heap, chunk, (uintptr_t)chunk | (is_arena ? NV_ENTRY_ARENA : 0));
 }
@@ -179,7 +177,7 @@ void nv_chunk_remove(neve_heap *heap, nv_chunk *chunk)
     /* An index table exists only inside a verification; it stays in the list
      * of tables to be dropped, so the descriptor may not be reused yet. The
      * callers free no arena then. */
-    NV_ASSERT(chunk->index == NULL && chunk->suspects == NULL);
+    NV_ASSERT(chunk->index == NULL && chunk->numbered == NULL);
     table_clear(chunk->high, TABLE_BYTES);
     if (chunk->has_low)
         table_clear(chunk->low, TABLE_BYTES);
@@ -290,8 +288,6 @@ static uint32_t *slot_ensure(const nv_chunk *chunk, nv_index *index, const void 
     if (chunk->is_arena) {
         const nv_pool *pool = nv_pool_of(object);
         unsigned number = nv_pool_number(pool);
-        /* A pool that was given another class in a cycle has no suspects: its
-         * slots, as many as it had, are not used any more. */
         uint32_t inverse = nv_block_inverse(nv_pool_block_bytes(pool));
         NV_ASSERT(nv_pool_block_bytes(pool) >= (size_t)1 << NV_INDEX_SHIFT);
         if (index->pools[number].first == 0) {
@@ -318,17 +314,17 @@ uint32_t *nv_index_ensure(neve_heap *heap, void *object)
     return slot_ensure(chunk, chunk->index, object);
 }
 
-uint32_t *nv_suspect_ensure(neve_heap *heap, nv_chunk *chunk, void *object)
+nv_numbered *nv_numbered_ensure(neve_heap *heap, nv_chunk *chunk)
 {
-    if (chunk->suspects == NULL)
-        chunk->suspects = index_make(heap, chunk);
-    return chunk->suspects == NULL ? NULL : slot_ensure(chunk, chunk->suspects, object);
+    if (chunk->numbered == NULL)
+        chunk->numbered = nv_heap_map(heap, page_round(sizeof(nv_numbered)));
+    return chunk->numbered;
 }
 
-void nv_suspects_drop(neve_heap *heap, nv_chunk *chunk)
+void nv_numbered_drop(neve_heap *heap, nv_chunk *chunk)
 {
-    nv_heap_unmap(heap, chunk->suspects, page_round(sizeof(nv_index)));
-    chunk->suspects = NULL;
+    nv_heap_unmap(heap, chunk->numbered, page_round(sizeof(nv_numbered)));
+    chunk->numbered = NULL;
 }
 
 void nv_index_drop(neve_heap *heap)

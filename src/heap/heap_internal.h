@@ -167,13 +167,19 @@ _Static_assert(NV_INDEX_HEAD + NV_ARENA_POOLS * (NV_POOL_BYTES >> NV_INDEX_SHIFT
                "the slots of all pools fit");
 
 /* Descriptor of a chunk. All tables point into the same slab of descriptors. */
+/* Numbers that a chunk's objects were given in the order of their addresses. */
+typedef struct nv_numbered {
+    uint64_t bits[NV_CHUNK_WORDS];  /* a bit for each of them, at its first granule */
+    uint32_t first[NV_CHUNK_WORDS]; /* of each word's objects the lowest number */
+} nv_numbered;
+
 typedef struct nv_chunk {
     uintptr_t base;             /* the chunk's address */
     uint64_t *high, *low;       /* the states: NV_CHUNK_WORDS entries each */
     uint64_t *white, *grey;     /* the marks, likewise, meaningful during a marking */
     struct nv_chunk *next_grey; /* see collect/mark.c */
     nv_index *index;            /* of a large verification, or NULL */
-    nv_index *suspects;         /* of a cycle that is under way (collect/filter.c), or NULL */
+    nv_numbered *numbered;      /* of a cycle that is under way (collect/filter.c), or NULL */
     struct nv_chunk *next_indexed;
     struct nv_chunk *next, *prev; /* in a list of neve_heap.by_free; or of free slots */
     uint64_t free_mask;           /* pools that are free; bit 0 is never set */
@@ -465,12 +471,13 @@ static inline uint32_t *nv_index_slot(uintptr_t entry, nv_index *index, const vo
     return &index->slots[first + nv_block_number(address & (NV_POOL_BYTES - 1),
                                                  index->pools[number].inverse)];
 }
-/* The same in the chunk's table for a verification, or for a cycle: made if need
- * be; NULL without memory. */
+/* The same in the chunk's table for a verification: made if need be; NULL without memory. */
 uint32_t *nv_index_ensure(neve_heap *heap, void *object);
-uint32_t *nv_suspect_ensure(neve_heap *heap, nv_chunk *chunk, void *object);
-/* Gives the chunk's table for a cycle back. */
-void nv_suspects_drop(neve_heap *heap, nv_chunk *chunk);
+
+/* The chunk's table for a cycle: made if need be, all of it zero; NULL without memory. Gives it
+ * back. */
+nv_numbered *nv_numbered_ensure(neve_heap *heap, nv_chunk *chunk);
+void nv_numbered_drop(neve_heap *heap, nv_chunk *chunk);
 /* Gives all tables of a verification back; all mark tables; those of one slab. */
 void nv_index_drop(neve_heap *heap);
 void nv_marks_drop(neve_heap *heap);

@@ -58,7 +58,7 @@ static void arena_regions(nv_look *look, uintptr_t base, uintptr_t chunk_address
     *arena = (nv_arena){base, (uintptr_t)chunk.high};
     region_add(look, base, NV_POOL_BYTES, NEVE_COW_AREA_TABLES);
     region_add(look, (uintptr_t)chunk.index, sizeof(nv_index), NEVE_COW_AREA_TABLES);
-    region_add(look, (uintptr_t)chunk.suspects, sizeof(nv_index), NEVE_COW_AREA_TABLES);
+    region_add(look, (uintptr_t)chunk.numbered, sizeof(nv_numbered), NEVE_COW_AREA_TABLES);
     for (unsigned i = 1; i < NV_POOLS; i++) {
         neve_cow_area area = NEVE_COW_AREA_EMPTY;
         if (is_pool_sane(&pools[i]))
