@@ -52,8 +52,9 @@ static bool array_of(PyObject *object, neve_edges *edges)
     return false;
 }
 
-/* Arrays are traversed here, in pieces; they may have shrunk between two of them. */
-#define PIECE 4096
+/* Arrays are traversed here, in pieces; they may have shrunk between two of them. Each item may
+ * lie in another chunk, whose tables have no memory yet: a page fault, some microseconds. */
+#define PIECE 128
 
 /* A dict with keys of other types than str. */
 static void traverse_dict(PyObject *dict, neve_visit_fn visit, void *arg, size_t *cursor)

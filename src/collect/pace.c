@@ -387,8 +387,9 @@ static uint64_t whole_ns(neve_collector *c, size_t promoted, unsigned stops)
     size_t quarters = cycle->promoted / quarter;
     if (ns <= most_ns && quarters <= 4)
         return most_ns;
-    /* Late: as long as it takes, but at most twice the pause; past the goal four times,
-     * eight times with another quarter of it, and so on. */
+    /* Late: as long as it takes, but at most twice the pause, with what a slice may take too
+     * long; past the goal nearly four times, eight times with another quarter of it, and so on. */
+    most_ns -= most_ns / 16;
     most_ns <<= quarters < 4 ? 1 : quarters < 16 ? quarters - 2 : 14;
     return ns < most_ns && quarters <= 4 ? ns : most_ns;
 }

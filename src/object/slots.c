@@ -16,7 +16,7 @@
 #include "object_internal.h"
 
 /* So many references are visited in one go. */
-#define PIECE 4096u
+#define PIECE 128u
 
 static bool has_slots(const neve_type *type)
 {
