@@ -35,7 +35,7 @@
 #define ROOM_LEAST 8192
 #define ROOM_ENOUGH 65536
 #define GOAL_MIN 4096
-/* A young set of more objects takes the rest out of the room of the old ones, up to half of it. */
+/* A young set of more objects takes the rest out of the room of the old ones, up to a third of it. */
 #define YOUNG_USUAL 10000
 /* Before the first cycle has told: nanoseconds per object, and per candidate, * 16. */
 #define CYCLE_COST (60 * 16)
@@ -114,7 +114,7 @@ static size_t limit_of(const neve_collector *c)
         room = part;
     /* Of a program with very large young sets these are the larger part of its garbage. */
     uint64_t more = c->thresholds[0] > YOUNG_USUAL ? c->thresholds[0] - YOUNG_USUAL : 0;
-    return base + (size_t)(room - (more < room / 2 ? more : room / 2));
+    return base + (size_t)(room - (more < room / 3 ? more : room / 3));
 }
 
 static uint64_t expected_ns(const nv_cycle *cycle, size_t population)

@@ -36,6 +36,8 @@
  * than programs of some 100 MB take from one full collection to the next. */
 #define NV_SWING_NS UINT64_C(4000000000)
 #define NV_SWING_LEAST_BYTES ((size_t)8 << 20)
+/* So many pools, about, go back to the system in one go. */
+#define NV_GIVE_POOLS ((size_t)128)
 /* Where a swing was learned, the clock is looked at for each so many pools that become free: what
  * moves now may never come to the bound, and a program may collect nothing. */
 #define NV_RELEASES_PER_LOOK 16u
@@ -196,18 +198,24 @@ static size_t bound_pools(const neve_heap *heap)
 }
 
 /* Half the fixed bound stays, but seven eighths of the swing, so that the next pools do
- * not each cost a system call. */
+ * not each cost a system call. What is more goes in steps, one for each pool that is released
+ * and for each look: no program stands still for as long as a gigabyte takes. */
 static void give_back(neve_heap *heap, uint64_t now_ns)
 {
     size_t before = heap->dirty_pools;
     size_t fixed = fixed_bound(heap) / 2, swing = swing_bound(heap) - swing_bound(heap) / 8;
-    nv_arena_purge(heap, (fixed < swing ? swing : fixed) << NV_POOL_SHIFT);
+    size_t kept = fixed < swing ? swing : fixed;
+    size_t left = before > NV_GIVE_POOLS ? before - NV_GIVE_POOLS : 0;
+    nv_arena_purge(heap, (left < kept ? kept : left) << NV_POOL_SHIFT);
+    heap->is_giving = heap->dirty_pools > kept;
     heap->recent_pools += before - heap->dirty_pools;
     heap->recent_ns = now_ns;
 }
 
 void nv_arena_tick(neve_heap *heap, uint64_t now_ns)
 {
+    if (heap->is_giving)
+        give_back(heap, now_ns);
     if (now_ns - heap->period_ns < NV_SWING_NS)
         return;
     size_t range = heap->high_dirty - heap->low_dirty;
@@ -215,7 +223,7 @@ void nv_arena_tick(neve_heap *heap, uint64_t now_ns)
         heap->swing_pools = heap->swing_pools / 2 > range ? heap->swing_pools / 2 : range;
     heap->period_ns = now_ns;
     heap->low_dirty = heap->high_dirty = heap->dirty_pools;
-    if (heap->dirty_pools > bound_pools(heap))
+    if (!heap->is_giving && heap->dirty_pools > bound_pools(heap))
         give_back(heap, now_ns);
 }
 
@@ -343,10 +351,10 @@ void nv_pool_release(neve_heap *heap, nv_pool *pool)
     list_enter(heap, chunk);
 
     bool is_look = heap->swing_pools != 0 && ++heap->releases % NV_RELEASES_PER_LOOK == 0;
-    if (heap->dirty_pools > bound_pools(heap) || is_look) {
+    if (heap->dirty_pools > bound_pools(heap) || heap->is_giving || is_look) {
         uint64_t now_ns = nv_os_now_ns();
         nv_arena_tick(heap, now_ns);
-        if (heap->dirty_pools > bound_pools(heap))
+        if (!heap->is_giving && heap->dirty_pools > bound_pools(heap))
             give_back(heap, now_ns);
     }
     if (free_count + 1 == NV_ARENA_POOLS)

@@ -283,6 +283,7 @@ void neve_heap_after_fork_child(neve_heap *heap)
     memset(heap->by_free_mask, 0, sizeof heap->by_free_mask);
     heap->used_pools = 0;
     heap->dirty_pools = 0;
+    heap->is_giving = false;
     heap->swing_pools = heap->low_dirty = heap->high_dirty = heap->recent_pools = 0;
     /* What is noted from now on goes to pages of this process's own. */
     heap->held_at = heap->held_end = NULL;

@@ -285,6 +285,7 @@ struct neve_heap {
     size_t returned_bytes;
 
     /* How much a program swings (see arena.c), in pools. */
+    bool is_giving;               /* free pools are to go until few enough are left */
     size_t swing_pools;           /* kept beyond the fixed bound */
     size_t low_dirty, high_dirty; /* range of dirty_pools in this period */
     size_t recent_pools;          /* given back, and not taken again yet */

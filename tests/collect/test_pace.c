@@ -297,11 +297,11 @@ static void test_population_is_bounded(void **unused)
     }
 }
 
-/* Where young sets are very large, old garbage has half the room. */
+/* Where young sets are very large, old garbage has two thirds of the room. */
 static void test_room_beside_large_young_sets(void **unused)
 {
     (void)unused;
-    enum { OBJECTS = 45000 }; /* between half of what is enough and all of it */
+    enum { OBJECTS = 45000 }; /* between two thirds of what is enough and all of it */
     for (int is_large = 0; is_large < 2; is_large++) {
         neve_runtime *runtime = new_incremental(NULL);
         neve_collector *c = neve_runtime_collector(runtime);

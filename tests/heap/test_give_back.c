@@ -239,6 +239,34 @@ static void steady_churn_gives_nothing_back_in_vain(void **state)
     neve_heap_destroy(heap);
 }
 
+static void much_goes_back_in_steps(void **state)
+{
+    /* 128 MB are freed in order: half of a sixteenth would go at once. */
+    (void)state;
+    enum { SIZE = 512, COUNT = 128 * MIB / SIZE };
+    neve_heap *heap = heap_create_default();
+    void **blocks = calloc(COUNT, sizeof *blocks);
+    assert_non_null(blocks);
+    for (size_t i = 0; i < COUNT; i++) {
+        blocks[i] = neve_heap_alloc(heap, NEVE_DOMAIN_OBJECT, SIZE);
+        assert_non_null(blocks[i]);
+    }
+    size_t returned = 0, most = 0, steps = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        neve_heap_free(heap, blocks[i]);
+        size_t now = heap_stats(heap).returned_bytes, step = now - returned;
+        most = step > most ? step : most;
+        steps += step > 0;
+        returned = now;
+    }
+    print_message("# %zu MB went back in %zu steps of at most %zu kB\n", returned / MIB, steps,
+                  most / 1024);
+    assert_true(returned >= (128 - 4) * MIB);
+    assert_true(most <= 3 * MIB); /* two, and the rest of an arena */
+    free(blocks);
+    neve_heap_destroy(heap);
+}
+
 static void side_tables_are_small(void **state)
 {
     /* At most 1 byte of tables per 64-byte object when no collection runs. */
@@ -392,6 +420,7 @@ int main(void)
         cmocka_unit_test(retained_memory_is_what_was_asked_for),
         cmocka_unit_test(steady_churn_gives_nothing_back_in_vain),
         cmocka_unit_test(memory_that_lies_idle_is_used_before_fresh_memory),
+        cmocka_unit_test(much_goes_back_in_steps),
         cmocka_unit_test(side_tables_are_small),
     };
     return cmocka_run_group_tests_name("heap giving back", tests, NULL, NULL);
