@@ -254,7 +254,7 @@ static void much_goes_back_in_steps(void **state)
     size_t returned = 0, most = 0, steps = 0;
     for (size_t i = 0; i < COUNT; i++) {
         neve_heap_free(heap, blocks[i]);
-        size_t now = heap_stats(heap).returned_bytes, step = now - returned;
+        size_t now = heap->returned_bytes, step = now - returned; /* cheaper than all statistics */
         most = step > most ? step : most;
         steps += step > 0;
         returned = now;
